@@ -1,0 +1,85 @@
+"""Results of nodes by key: what a tier promises, and the tiers in order (memory, then disk)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a node gave.
+
+    Args:
+        outputs: For each output slot the list of its values (one value, unless lists are mapped).
+        ui: What the node shows, replayed on a cache hit.
+        cost: Seconds that it took to compute.
+    """
+
+    outputs: tuple[list[Any], ...]
+    ui: Mapping[str, list[Any]] = field(default_factory=dict)
+    cost: float = 0.0
+
+
+@dataclass(frozen=True)
+class KeyParts:
+    """A key taken apart, so that a miss can say what changed.
+
+    Args:
+        literals: By port, as canonical JSON text.
+        links: By port, (key of the source, slot).
+        other: Node version and fingerprints, as text.
+    """
+
+    class_type: str
+    node_id: str
+    literals: Mapping[str, str]
+    links: Mapping[str, tuple[str, int]]
+    other: str = ""
+
+
+UNKNOWN = KeyParts("", "", {}, {})
+"""For a result that is only moved to an earlier tier."""
+
+
+class Tier(Protocol):
+    """One place where results are kept."""
+
+    name: str
+
+    def has(self, key: str) -> bool:
+        """Whether `get` would very likely find it; reads no values."""
+        ...
+
+    def get(self, key: str) -> Result | None:
+        """The result, or None where it is not kept or is damaged."""
+        ...
+
+    def put(self, key: str, result: Result, parts: KeyParts) -> None:
+        """Keep a result if it can be kept and is worth it; never raises for want of space."""
+        ...
+
+
+class Tiers:
+    """Tiers asked in order; a hit in a later one is copied to those before it."""
+
+    def __init__(self, tiers: Iterable[Tier]) -> None:
+        self.tiers = tuple(tiers)
+
+    def where(self, key: str) -> str | None:
+        """The name of the first tier that has the key, or None."""
+        return next((t.name for t in self.tiers if t.has(key)), None)
+
+    def get(self, key: str) -> tuple[Result, str] | None:
+        """The result and the name of the tier that had it, or None."""
+        for i, tier in enumerate(self.tiers):
+            result = tier.get(key)
+            if result is not None:
+                for earlier in self.tiers[:i]:
+                    earlier.put(key, result, UNKNOWN)
+                return result, tier.name
+        return None
+
+    def put(self, key: str, result: Result, parts: KeyParts) -> None:
+        """Keep a result in every tier."""
+        for tier in self.tiers:
+            tier.put(key, result, parts)

@@ -1,0 +1,261 @@
+"""Everything wrong with a graph, as a list of Problems; loads no weights and stops at no problem."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import networkx as nx
+
+from engine.graph import Graph, GraphNode
+from engine.node import Value
+from engine.ports import Env, Hidden, OneOf, Range
+from engine.problems import NodeFailure, Problem, Wrong, nearest
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A graph with its literals coerced to their types, and what is wrong with it."""
+
+    graph: Graph
+    problems: tuple[Problem, ...]
+
+
+def check(graph: Graph, env: Env, targets: Iterable[str] | None = None) -> Checked:
+    """Find all problems of the nodes that `targets` need, and coerce their literals.
+
+    Args:
+        targets: Ids of output nodes; None means all of them.
+    """
+    problems = list(graph.problems)
+    wanted = graph.outputs if targets is None else tuple(targets)
+    if not wanted:
+        problems.append(
+            Problem("prompt_no_outputs", "nothing in the workflow is an output", hint="add a node such as SaveImage")
+        )
+    missing = {p.node_id for p in graph.problems if p.code == "missing_node_type"}
+    problems += _cycles(graph)
+    nodes = dict(graph.nodes)
+    choices = _Choices(env)
+    reported = {(p.node_id, p.input) for p in graph.problems}
+    for id in _reach(graph, wanted):
+        node, found = _check_node(graph, nodes[id], choices, env, missing, reported)
+        nodes[id] = node
+        problems += found
+    order = {id: i for i, id in enumerate(graph.workflow.nodes)}
+    problems.sort(key=lambda p: order.get(p.node_id, -1))
+    return Checked(replace(graph, nodes=nodes), tuple(problems))
+
+
+class _Choices:
+    """The choices of run-time combos, each listed once however many nodes ask."""
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+        self._known: dict[Callable[[Env], Any], tuple[str, ...]] = {}
+
+    def of(self, one_of: OneOf) -> tuple[str, ...]:
+        if one_of.options not in self._known:
+            self._known[one_of.options] = tuple(one_of.options(self._env))
+        return self._known[one_of.options]
+
+
+def _reach(graph: Graph, targets: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    stack = [t for t in targets if t in graph.nodes]
+    while stack:
+        id = stack.pop()
+        if id in seen:
+            continue
+        seen.add(id)
+        yield id
+        stack += [link.node_id for link in graph.nodes[id].links.values() if link.node_id in graph.nodes]
+
+
+def _cycles(graph: Graph) -> Iterator[Problem]:
+    for group in nx.strongly_connected_components(graph.dag):
+        first = min(group)
+        if len(group) > 1 or graph.dag.has_edge(first, first):
+            loop = [edge[0] for edge in nx.find_cycle(graph.dag.subgraph(group), first)]
+            path = " → ".join([*loop[:12], *(["…"] if len(loop) > 12 else []), loop[0]])
+            node = graph.nodes.get(loop[0])
+            yield Problem(
+                "dependency_cycle",
+                f"the nodes depend on themselves: {path}",
+                loop[0],
+                node.node.name if node else "",
+                hint="cut one of these links",
+            )
+
+
+def _check_node(
+    graph: Graph,
+    node: GraphNode,
+    choices: _Choices,
+    env: Env,
+    missing: set[str],
+    reported: set[tuple[str, str]],
+) -> tuple[GraphNode, list[Problem]]:
+    problems: list[Problem] = []
+    literals: dict[str, Any] = {}
+
+    def wrong(code: str, port: str, message: str, hint: str = "", value: str = "") -> None:
+        problems.append(Problem(code, message, node.id, node.node.name, port, hint, value))
+
+    for value in node.node.inputs:
+        name = value.name
+        if value.fact(Hidden):
+            continue
+        if name in node.links:
+            if node.links[name].node_id not in missing:
+                _check_link(graph, node, value, wrong)
+        elif name in node.literals:
+            found = _literal(value, node.literals[name], choices)
+            if isinstance(found, Wrong):
+                wrong(found.code, name, found.message, found.hint, _file_value(value, node.literals[name]))
+            else:
+                literals[name] = found
+        elif not value.optional and (node.id, name) not in reported:
+            wrong("required_input_missing", name, f"the {value.kind} input is missing", _missing_hint(graph, value))
+    checked = replace(node, literals=literals)
+    bad = {p.input for p in problems}
+    problems += [p for p in _own_check(checked, env) if p.input not in bad]
+    return checked, problems
+
+
+def _file_value(value: Value, literal: Any) -> str:
+    one_of = value.fact(OneOf)
+    return f"{one_of.role}/{literal}" if one_of and one_of.role else ""
+
+
+def _missing_hint(graph: Graph, value: Value) -> str:
+    if value.is_widget:
+        return "set it in the workflow or with --set"
+    makers = [n.id for n in graph.nodes.values() if any(matches(o.kind, value.kind) for o in n.node.outputs)]
+    return f"link an output of this type, e.g. of node {makers[0]}" if makers else "link an output of this type"
+
+
+def _check_link(graph: Graph, node: GraphNode, value: Value, wrong: Callable[..., None]) -> None:
+    link = node.links[value.name]
+    source = graph.nodes.get(link.node_id)
+    if source is None:
+        wrong(
+            "bad_linked_input",
+            value.name,
+            f"links to node {link.node_id!r}, which is not in the workflow",
+            nearest(link.node_id, graph.nodes),
+        )
+    elif link.slot >= len(source.node.outputs):
+        outputs = ", ".join(f"{i} {o.name}" for i, o in enumerate(source.node.outputs)) or "none"
+        wrong(
+            "bad_linked_input",
+            value.name,
+            f"links to output {link.slot} of node {link.node_id} ({source.node.name})",
+            f"its outputs are: {outputs}",
+        )
+    elif not matches(kind := source.node.outputs[link.slot].kind, value.kind):
+        fitting = [i for i, o in enumerate(source.node.outputs) if matches(o.kind, value.kind)]
+        hint = f"output {fitting[0]} of that node has this type" if fitting else ""
+        wrong(
+            "return_type_mismatch",
+            value.name,
+            f"takes {value.kind}, but node {link.node_id} ({source.node.name}) gives {kind} there",
+            hint,
+        )
+
+
+def matches(given: str, wanted: str) -> bool:
+    """Whether an output type may feed an input type: equal, "*", or a common member of comma lists."""
+    return given == wanted or "*" in (given, wanted) or bool(set(given.split(",")) & set(wanted.split(",")))
+
+
+def _literal(value: Value, literal: Any, choices: _Choices) -> Any | Wrong:
+    """The literal as its port's type has it, or what is wrong with it."""
+    if not value.is_widget:
+        if value.kind == "*":
+            return literal
+        return Wrong(value.name, f"takes a link to {value.kind}, found {literal!r:.60}", code="invalid_input_type")
+    one_of = value.fact(OneOf)
+    if one_of:
+        return _chosen(value, literal, choices.of(one_of), one_of.role)
+    coerced = _coerced(value.kind, literal)
+    if coerced is None:
+        return Wrong(value.name, f"takes {value.kind}, found {literal!r:.60}", code="invalid_input_type")
+    bounds = value.fact(Range)
+    if bounds and coerced < bounds.min:
+        return Wrong(value.name, f"{coerced} is below {_n(bounds.min)}", _range(bounds), "value_smaller_than_min")
+    if bounds and coerced > bounds.max:
+        return Wrong(value.name, f"{coerced} is above {_n(bounds.max)}", _range(bounds), "value_bigger_than_max")
+    return coerced
+
+
+def _n(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
+
+
+def _range(bounds: Range) -> str:
+    return f"the allowed range is {_n(bounds.min)} to {_n(bounds.max)}"
+
+
+def _coerced(kind: str, literal: Any) -> Any:
+    """The ecosystem's coercions: int(v), float(v), str(v), bool(v); None where they fail."""
+    if kind == "STRING":
+        return literal if isinstance(literal, str) else None if literal is None else str(literal)
+    if kind == "BOOLEAN":
+        return bool(literal)
+    if not isinstance(literal, int | float | str):
+        return None
+    try:
+        number = float(literal) if kind == "FLOAT" else int(literal)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _chosen(value: Value, literal: Any, choices: tuple[str, ...], role: str | None) -> Any | Wrong:
+    if literal in choices:
+        return literal
+    text = str(literal)
+    if role:
+        wanted = text.replace("\\", "/").casefold()
+        for key in (str.casefold, lambda c: c.rpartition("/")[2].casefold(), lambda c: c.casefold().rpartition(".")[0]):
+            same = [c for c in choices if key(c) == wanted]
+            if len(same) == 1:
+                return same[0]
+    where = f" in the {role} folder" if role else ""
+    if not choices:
+        return Wrong(value.name, f"no file {text!r}: there is none{where}", f"put it{where}", "value_not_in_list")
+    shown = ", ".join(map(repr, choices[:8])) + (f" … ({len(choices)} in all)" if len(choices) > 8 else "")
+    hint = nearest(text, choices) or f"choose one of {shown}"
+    return Wrong(value.name, f"{text!r} is not one of the choices{where}", hint, "value_not_in_list")
+
+
+def _own_check(node: GraphNode, env: Env) -> Iterator[Problem]:
+    if node.node.check is None:
+        return
+    arguments = own_arguments(node, node.node.check, env)
+    if arguments is None:
+        return
+    try:
+        found = list(node.node.check(**arguments))
+    except NodeFailure as failure:
+        found = [Wrong("", failure.message, failure.hint)]
+    for w in found:
+        w = Wrong("", w) if isinstance(w, str) else w
+        yield Problem(w.code, w.message, node.id, node.node.name, w.port, w.hint)
+
+
+def own_arguments(node: GraphNode, fn: Callable[..., Any], env: Env) -> Mapping[str, Any] | None:
+    """What to call a node's `check` or `fingerprint` with, or None when an input it names is not known yet."""
+    known = {v.name: v.default for v in node.node.inputs if v.optional} | dict(node.literals)
+    code = fn.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    arguments: dict[str, Any] = {}
+    for name in names:
+        if name in node.node.given:
+            arguments[name] = env[node.node.given[name]]
+        elif name in known and name not in node.links:
+            arguments[name] = known[name]
+        else:
+            return None
+    return arguments

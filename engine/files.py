@@ -1,0 +1,283 @@
+"""The folders a job may read and write, by role: safe names, content hashes, numbered outputs."""
+
+import hashlib
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from blake3 import blake3
+
+from engine.problems import NodeFailure
+
+MODEL_ROLES = (
+    "checkpoints", "clip_vision", "configs", "controlnet", "diffusers", "diffusion_models", "embeddings", "gligen",
+    "hypernetworks", "loras", "photomaker", "style_models", "text_encoders", "upscale_models", "vae", "vae_approx",
+)  # fmt: skip
+WEIGHT_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
+
+
+class DigestMemo(Protocol):
+    """Remembers the content hash of a file by what changes with it."""
+
+    def recall(self, path: str, stamp: str) -> str | None:
+        """The hash of `path` as it was when it had this stamp, or None."""
+        ...
+
+    def remember(self, path: str, stamp: str, digest: str) -> None:
+        """Keep the hash of `path` for this stamp."""
+        ...
+
+
+@dataclass(frozen=True)
+class SavedFile:
+    """A file that a job wrote, as workflows and clients name it."""
+
+    filename: str
+    subfolder: str
+    type: str
+    sha256: str
+
+    def as_link(self) -> dict[str, str]:
+        """The entry for `Shown.ui`: `filename`, `subfolder`, `type`, and the content's sha256."""
+        return {
+            "filename": self.filename,
+            "subfolder": self.subfolder,
+            "type": self.type,
+            "sha256": self.sha256,
+        }
+
+
+@dataclass(frozen=True)
+class Files:
+    """Folders by role, in the ecosystem's layout under one base folder.
+
+    Args:
+        folders: For each role ("checkpoints", "input", "output", "temp") the folders searched, in order; the
+            first of "output" and "temp" is written to.
+        items: Files and model folders that come with the program, by role and name.
+        memo: Where content hashes are remembered; None hashes again each time.
+    """
+
+    folders: Mapping[str, tuple[Path, ...]]
+    items: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    memo: DigestMemo | None = None
+    _counters: dict[tuple[Path, str], int] = field(default_factory=dict, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @classmethod
+    def under(
+        cls,
+        base: Path,
+        *,
+        output: Path | None = None,
+        items: Mapping[str, Mapping[str, Path]] | None = None,
+        extra: Mapping[str, Iterable[Path]] | None = None,
+        memo: DigestMemo | None = None,
+    ) -> "Files":
+        """The usual folders under a base directory: `models/<role>`, `input`, `output`, `temp`.
+
+        Args:
+            output: Where outputs go instead of `base/output`.
+            extra: More folders to search, by role.
+        """
+        folders: dict[str, tuple[Path, ...]] = {role: (base / "models" / role,) for role in MODEL_ROLES}
+        folders["diffusion_models"] += (base / "models" / "unet",)
+        folders["text_encoders"] += (base / "models" / "clip",)
+        folders |= {"input": (base / "input",), "temp": (base / "temp",), "output": (output or base / "output",)}
+        for role, more in (extra or {}).items():
+            folders[role] = (*folders.get(role, ()), *more)
+        return cls(folders, items or {}, memo)
+
+    def names(self, role: str, suffixes: Sequence[str] = ()) -> list[str]:
+        """What can be chosen for a role: files by relative path with `/`, and model folders by their name."""
+        found = set(self.items.get(role, {}))
+        for folder in self.folders.get(role, ()):
+            found.update(_listed(folder, tuple(suffixes)))
+        return sorted(found)
+
+    def find(self, role: str, name: str) -> Path:
+        """The file or model folder that `name` means.
+
+        Raises:
+            NodeFailure: There is none, or the name leads out of the folder.
+        """
+        name = name.replace("\\", "/")
+        if name in self.items.get(role, {}):
+            return self.items[role][name]
+        for folder in self.folders.get(role, ()):
+            path = inside(folder, name)
+            if path.exists():
+                return path
+        looked = ", ".join(str(f) for f in self.folders.get(role, ())) or "nowhere: the role has no folder"
+        raise NodeFailure(f"no file {name!r} in the {role} folder", f"looked in {looked}")
+
+    def digest(self, role: str, name: str) -> str:
+        """The content hash (blake3) of a file or of a whole model folder."""
+        path = self.find(role, name)
+        if not path.is_dir():
+            return self._file_digest(path)
+        parts = [p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix != ".md"]
+        return blake3(
+            b"".join(f"{p.relative_to(path)}\0{self._file_digest(p)}\n".encode() for p in parts)
+        ).hexdigest()
+
+    def _file_digest(self, path: Path) -> str:
+        stat = path.stat()
+        stamp = f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
+        known = self.memo.recall(str(path), stamp) if self.memo else None
+        if known is not None:
+            return known
+        digest = blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+        if self.memo:
+            self.memo.remember(str(path), stamp, digest)
+        return digest
+
+    def write(self, role: str, prefix: str, suffix: str, content: bytes | Callable[[Path], object]) -> SavedFile:
+        """Write a new numbered file, whole or not at all, never over another: `prefix_00001_.png`.
+
+        Args:
+            role: "output" or "temp".
+            prefix: May hold subfolders, which stay inside the role's folder.
+            content: The bytes, or something that writes them to the path it is given.
+
+        Raises:
+            NodeFailure: The folder cannot be written to, or the prefix leads out of it.
+        """
+        root = self.folders[role][0]
+        target = inside(root, prefix.replace("\\", "/") + "_")
+        folder, stem = target.parent, target.name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            draft = _draft(folder, suffix, content)
+            try:
+                digest = self.sha256(draft)
+                path = self._claim(draft, folder, stem, suffix)
+            finally:
+                draft.unlink(missing_ok=True)
+            sync_folder(folder)
+        except OSError as error:
+            raise NodeFailure(
+                f"could not write to {folder}: {error.strerror or error}", "free some space or choose another folder"
+            ) from error
+        subfolder = folder.relative_to(root.resolve()).as_posix()
+        return SavedFile(path.name, "" if subfolder == "." else subfolder, role, digest)
+
+    def _claim(self, draft: Path, folder: Path, stem: str, suffix: str) -> Path:
+        with self._lock:
+            number = self._counters.get((folder, stem)) or _last_number(folder, stem)
+            while True:
+                number += 1
+                path = folder / f"{stem}{number:05}_{suffix}"
+                try:
+                    os.link(draft, path)  # fails where the name exists: nothing is ever overwritten
+                except FileExistsError:
+                    continue
+                self._counters[folder, stem] = number
+                return path
+
+    def sha256(self, path: Path) -> str:
+        """The sha256 of a file's bytes, as outputs are recorded with."""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def saved(self, link: Mapping[str, str]) -> Path | None:
+        """The path of an output named by a `SavedFile.as_link()`, if it is there."""
+        if link.get("type") not in ("output", "temp"):
+            return None
+        path = self.folders[link["type"]][0] / link.get("subfolder", "") / link.get("filename", "")
+        return path if path.is_file() else None
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of `name` under `folder`, following links.
+
+    Raises:
+        NodeFailure: It leads out of the folder.
+    """
+    root = folder.resolve()
+    try:
+        path = (root / name).resolve()
+    except (OSError, ValueError) as error:
+        raise NodeFailure(f"{name!r} is no usable file name") from error
+    if not path.is_relative_to(root):
+        raise NodeFailure(f"{name!r} leads out of {folder}", "use a name inside the folder")
+    return path
+
+
+def expand_prefix(prefix: str, width: int, height: int, now: time.struct_time | None = None) -> str:
+    """Fill `%width% %height% %year% %month% %day% %hour% %minute% %second%` in a file name prefix."""
+    now = now or time.localtime()
+    values = {"width": f"{width}", "height": f"{height}", "year": f"{now.tm_year}", "month": f"{now.tm_mon:02}"}
+    values |= {"day": f"{now.tm_mday:02}", "hour": f"{now.tm_hour:02}", "minute": f"{now.tm_min:02}"}
+    values["second"] = f"{now.tm_sec:02}"
+    return re.sub(r"%(\w+)%", lambda m: values.get(m[1], m[0]), prefix)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash it is there whole or as it was before.
+
+    Raises:
+        OSError: The folder cannot be written to; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft(path.parent, path.suffix, content)
+    try:
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive power loss."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _draft(folder: Path, suffix: str, content: bytes | Callable[[Path], object]) -> Path:
+    fd, name = tempfile.mkstemp(prefix=".draft-", suffix=suffix, dir=folder)
+    path = Path(name)
+    try:
+        if isinstance(content, bytes):
+            with os.fdopen(fd, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        else:
+            os.close(fd)
+            content(path)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        path.chmod(0o644)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _last_number(folder: Path, stem: str) -> int:
+    pattern = re.compile(re.escape(stem) + r"(\d+)_.*", re.IGNORECASE)
+    return max((int(m[1]) for p in folder.iterdir() if (m := pattern.fullmatch(p.name))), default=0)
+
+
+def _listed(folder: Path, suffixes: tuple[str, ...]) -> Iterable[str]:
+    if not folder.is_dir():
+        return
+    for root, dirs, files in os.walk(folder, followlinks=True):
+        here = Path(root)
+        for name in [d for d in dirs if (here / d / "model_index.json").is_file() or (here / d / "config.json").is_file()]:
+            dirs.remove(name)
+            yield (here / name).relative_to(folder).as_posix()
+        dirs[:] = [d for d in dirs if not d.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and (not suffixes or name.lower().endswith(suffixes)):
+                yield (here / name).relative_to(folder).as_posix()

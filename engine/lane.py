@@ -1,0 +1,251 @@
+"""The device lane: one thread that runs generator nodes and gathers the model calls of all jobs into batches."""
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.devices import Devices, computing
+from engine.events import Event, ModelBatch, Notice
+from engine.steps import Call, Need, Progress, Steps, Subgraph
+
+log = logging.getLogger(__name__)
+
+LADDER = (1, 2, 4, 8, 16, 32)
+
+
+class Stopped(Exception):
+    """A generator node was closed between two steps because its job was cancelled."""
+
+
+@dataclass(eq=False)
+class Walk:
+    """A generator node being driven, and where its asks and its end are told.
+
+    Args:
+        job: Whose it is; walks of one job are stopped together.
+        asked: Called on the lane's thread with a `Need` or `Subgraph`; the answer comes back by `Lane.resume`.
+        told: Called on the lane's thread with progress.
+        ended: Called on the lane's thread with the value returned or the exception raised.
+    """
+
+    steps: Steps[Any]
+    job: Hashable
+    asked: Callable[[Need | Subgraph], None]
+    told: Callable[[Progress], None]
+    ended: Callable[[Any, BaseException | None], None]
+    done: bool = False
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A call whose requests are being answered, in one batch or several."""
+
+    walk: Walk
+    answers: list[Any]
+    left: int
+    failed: bool = False
+
+
+@dataclass
+class _Row:
+    request: Any
+    waiting: _Waiting
+    index: int
+
+
+@dataclass
+class _Group:
+    """Rows that may share a batch."""
+
+    target: Any
+    rows: deque[_Row] = field(default_factory=deque)
+
+
+class Lane:
+    """Drives generators step by step and answers their calls in batches.
+
+    A batch goes when every generator that can move has asked for something; the group that waits longest goes
+    first, with as many rows as its largest rung holds. It is filled to the next rung of the ladder by repeating
+    its last row, so that a row's result depends on the rung and on nothing else.
+
+    Args:
+        rungs: Allowed batch sizes, rising; `(1,)` runs every row alone.
+        fixed: Whether every batch is filled to the largest rung, so that results do not depend on what waits.
+        listen: Told of batches and of retries, on the lane's thread.
+    """
+
+    def __init__(
+        self,
+        devices: Devices,
+        rungs: Sequence[int] = LADDER,
+        fixed: bool = False,
+        listen: Callable[[Event], None] = lambda _: None,
+    ) -> None:
+        self._devices, self._rungs, self._fixed, self._listen = devices, tuple(rungs), fixed, listen
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._groups: dict[tuple[Any, Hashable], _Group] = {}
+        self._walks: set[Walk] = set()
+        self._thread = threading.Thread(target=self._run, name="device-lane", daemon=True)
+        self._thread.start()
+
+    def start(self, walk: Walk) -> None:
+        """Begin to drive a generator; returns at once."""
+        self._walks.add(walk)
+        self._inbox.put(lambda: self._step(walk, None))
+
+    def resume(self, walk: Walk, answer: Any = None, error: BaseException | None = None) -> None:
+        """Answer the `Need` or `Subgraph` that a walk asked for, or throw the error there."""
+        self._inbox.put(lambda: self._step(walk, answer, error))
+
+    def run(self, fn: Callable[[], Any], ended: Callable[[Any, BaseException | None], None]) -> None:
+        """Run a plain function alone on the device."""
+
+        def task() -> None:
+            try:
+                ended(fn(), None)
+            except Exception as error:
+                ended(None, error)
+
+        self._inbox.put(task)
+
+    def stop_job(self, job: Hashable) -> None:
+        """Close all generators of a job at their next step."""
+        self._inbox.put(lambda: self._stop(job))
+
+    def close(self) -> None:
+        """End the thread; generators still running are closed."""
+        self._inbox.put(None)
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        with computing():
+            while True:
+                try:
+                    task = self._inbox.get(block=not self._groups)
+                except queue.Empty:
+                    self._batch()
+                    continue
+                if task is None:
+                    for walk in list(self._walks):
+                        self._end(walk, None, Stopped())
+                    return
+                task()
+
+    def _stop(self, job: Hashable) -> None:
+        for walk in [w for w in self._walks if w.job == job]:
+            walk.steps.close()
+            self._end(walk, None, Stopped())
+
+    def _end(self, walk: Walk, value: Any, error: BaseException | None) -> None:
+        if not walk.done:
+            walk.done = True
+            self._walks.discard(walk)
+            walk.ended(value, error)
+
+    def _step(self, walk: Walk, answer: Any, error: BaseException | None = None) -> None:
+        """Move a generator on until it asks for what cannot be answered at once."""
+        while not walk.done:
+            try:
+                with computing():
+                    ask = walk.steps.throw(error) if error else walk.steps.send(answer)
+            except StopIteration as stop:
+                return self._end(walk, stop.value, None)
+            except Exception as failure:
+                return self._end(walk, None, failure)
+            answer = error = None
+            if isinstance(ask, Progress):
+                walk.told(ask)
+            elif isinstance(ask, Call):
+                if ask.requests:
+                    return self._queue(walk, ask)
+                answer = []
+            elif isinstance(ask, Need | Subgraph):
+                return walk.asked(ask)
+            else:
+                error = TypeError(f"a node cannot ask for {ask!r:.80}")
+
+    def _queue(self, walk: Walk, ask: Call) -> None:
+        waiting = _Waiting(walk, [None] * len(ask.requests), len(ask.requests))
+        for i, request in enumerate(ask.requests):
+            key = (ask.target, ask.target.batch_key(request))
+            group = self._groups.get(key)
+            if group is None:
+                group = self._groups[key] = _Group(ask.target)
+            group.rows.append(_Row(request, waiting, i))
+
+    def _batch(self) -> None:
+        """Run one batch of the group that was first to wait, and move its generators on."""
+        key, group = next(iter(self._groups.items()))
+        del self._groups[key]
+        rows: list[_Row] = []
+        while group.rows and len(rows) < self._rungs[-1]:
+            row = group.rows.popleft()
+            if not (row.waiting.walk.done or row.waiting.failed):
+                rows.append(row)
+        if group.rows:
+            self._groups[key] = group  # at the end: other groups have waited too
+        if not rows:
+            return
+        started = time.perf_counter()
+        try:
+            answers = self._answered(group.target, [r.request for r in rows])
+        except Exception as error:
+            for waiting in dict.fromkeys(r.waiting for r in rows):
+                waiting.failed = True
+                self._step(waiting.walk, None, error)
+            return
+        jobs = len({r.waiting.walk.job for r in rows})
+        name = getattr(group.target, "label", type(group.target).__name__)
+        seconds = time.perf_counter() - started
+        self._listen(ModelBatch(name, len(rows), self._rung(len(rows)), jobs, seconds))
+        ready = []
+        for row, answer in zip(rows, answers, strict=True):
+            row.waiting.answers[row.index] = answer
+            row.waiting.left -= 1
+            if row.waiting.left == 0:
+                ready.append(row.waiting)
+        for waiting in ready:
+            self._step(waiting.walk, waiting.answers)
+
+    def _rung(self, rows: int) -> int:
+        if self._fixed:
+            return self._rungs[-1]
+        return next(r for r in self._rungs if r >= rows)
+
+    def _answered(self, target: Any, requests: list[Any]) -> list[Any]:
+        """Answers to at most a rung of requests; out of memory, evict and retry, then halve."""
+        rung = self._rung(len(requests))
+        padded = [*requests, *[requests[-1]] * (rung - len(requests))]
+        try:
+            return self._forward(target, padded)[: len(requests)]
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            log.warning("out of memory in a batch of %s rows", rung)
+        self._listen(Notice(f"out of memory with {rung} rows: freed {self._devices.free() // 2**20} MB, trying again"))
+        try:
+            return self._forward(target, padded)[: len(requests)]
+        except Exception as error:
+            if not _out_of_memory(error) or rung == 1:
+                raise
+        half = max(r for r in LADDER if r <= rung // 2)
+        self._listen(Notice(f"still out of memory: trying with {half} rows"))
+        answers: list[Any] = []
+        for at in range(0, len(requests), half):
+            part = requests[at : at + half]
+            answers += self._forward(target, [*part, *[part[-1]] * (half - len(part))])[: len(part)]
+        return answers
+
+    @staticmethod
+    def _forward(target: Any, requests: list[Any]) -> list[Any]:
+        with computing():
+            return list(target.answer(requests))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -1,0 +1,125 @@
+"""The facts a node may state about a parameter, inside `Annotated[type, fact, ...]`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+C = TypeVar("C", bound=type)
+T = TypeVar("T")
+
+STORED: dict[str, type] = {}
+"""Frozen dataclasses the disk cache may write, by class path; filled by `@Port(..., stored=True)`."""
+
+
+class Env:
+    """What the runner gives to nodes, by type: the file folders, the device, a clock."""
+
+    def __init__(self, *given: object) -> None:
+        self._by_type = {type(x): x for x in given}
+
+    def __getitem__(self, kind: type[T]) -> T:
+        found = self._by_type[kind]
+        assert isinstance(found, kind)
+        return found
+
+    def __contains__(self, kind: type) -> bool:
+        return kind in self._by_type
+
+
+@dataclass(frozen=True)
+class Shown(Generic[T]):
+    """A result with something to show beside it; both are cached, so a hit shows it again."""
+
+    value: T
+    ui: dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """A value that stops what depends on it without being an error (the ecosystem's ExecutionBlocker).
+
+    Args:
+        message: Reported once, at the first node that would have used it; None stays silent.
+    """
+
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Port:
+    """The link type of a value: a fact for a foreign type, a class decorator for one of ours.
+
+    Args:
+        name: The type's name in workflows ("IMAGE"); "*" takes anything; "A,B" takes either.
+        stored: On a frozen dataclass: its fields are tensors, plain values or stored classes, so that the
+            disk cache may keep it.
+    """
+
+    name: str
+    stored: bool = False
+
+    def __call__(self, cls: C) -> C:
+        cls.__port__ = self.name  # type: ignore[attr-defined]
+        if self.stored:
+            STORED[f"{cls.__module__}.{cls.__qualname__}"] = cls
+        return cls
+
+
+@dataclass(frozen=True)
+class Range:
+    """Inclusive bounds of a number; `step` and `round` are hints for an editor."""
+
+    min: float
+    max: float
+    step: float | None = None
+    round: float | Literal[False] | None = None
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Choices known only at run time (files, registries); use `Literal` for fixed ones.
+
+    Args:
+        role: The folder role whose files these are ("checkpoints", "input"), where they are files.
+    """
+
+    options: Callable[[Env], Sequence[str]]
+    role: str | None = None
+
+
+def fixed_choices(options: Sequence[str]) -> OneOf:
+    """Choices that never change."""
+    return OneOf(lambda _: options)
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Editor hints that do not change what the node computes, e.g. `control_after_generate`."""
+
+    key: str
+    value: Any = True
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Filled by the runner from the job (`PROMPT`, `EXTRA_PNGINFO`, `UNIQUE_ID`), never by a link."""
+
+    source: str
+
+
+@dataclass(frozen=True)
+class Omittable:
+    """The workflow may leave this widget out; links are omittable when their default is None."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Passed in from `Env` by the parameter's type: neither a port nor part of the cache key."""
+
+
+@dataclass(frozen=True)
+class Each:
+    """On a `**` parameter: one port per name, for families whose names are not identifiers."""
+
+    names: tuple[str, ...]
+    default: float | str | bool

@@ -1,0 +1,73 @@
+"""What can be wrong with a workflow, as values; and the error that says which node failed."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """What a node's own check finds: the port, what is wrong with it, what to do about it."""
+
+    port: str
+    message: str
+    hint: str = ""
+    code: str = "custom_validation_failed"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a workflow, and where.
+
+    Args:
+        code: The ecosystem's error type where it has one (`value_not_in_list`, `bad_linked_input`).
+        message: What was expected and what was found.
+        hint: What to do next; the nearest name, the allowed range.
+        value: For a missing class or file, its name.
+    """
+
+    code: str
+    message: str
+    node_id: str = ""
+    class_type: str = ""
+    input: str = ""
+    hint: str = ""
+    value: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """The command line's JSON form of a problem."""
+        fields = asdict(self)
+        del fields["value"]
+        return fields
+
+    def __str__(self) -> str:
+        where = f"node {self.node_id}" if self.node_id else "workflow"
+        if self.class_type:
+            where += f" ({self.class_type})"
+        if self.input:
+            where += f", {self.input}"
+        return f"{where}: {self.message}" + (f"; {self.hint}" if self.hint else "")
+
+
+class WorkflowError(Exception):
+    """A workflow that cannot run, with everything that is wrong with it."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class NodeFailure(Exception):
+    """Raised inside a node for what a user can mend: a message and what to do, no traceback needed."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message, self.hint = message, hint
+        super().__init__(message + (f"; {hint}" if hint else ""))
+
+
+def nearest(name: str, known: Iterable[str], limit: int = 3) -> str:
+    """A hint naming the known names most like `name`, or "" when none is near."""
+    names = list(known)
+    by_fold = {n.casefold(): n for n in names}
+    found = difflib.get_close_matches(name.casefold(), by_fold, n=limit, cutoff=0.55)
+    return "did you mean " + " or ".join(repr(by_fold[f]) for f in found) + "?" if found else ""

@@ -1,0 +1,131 @@
+"""The engine: what all runs share (threads, device lane, cache), and a run from its plan to its outputs."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from engine import events
+from engine.cache import Result, Tiers
+from engine.devices import Devices
+from engine.files import Files
+from engine.job import Job, Services
+from engine.lane import LADDER, Lane
+from engine.plan import Plan, make_plan
+from engine.ports import Env
+from engine.registry import Registry
+from engine.workflow import Workflow
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run ended.
+
+    Args:
+        outputs: Each file it shows, `{"node", "path", "sha256"}`, in the order of the workflow.
+        executed: Ids of the nodes that ran, in the order they ended.
+        cached: Ids of the nodes whose result was at hand.
+        results: What the targets gave.
+    """
+
+    status: events.Status
+    outputs: tuple[Mapping[str, str], ...]
+    executed: tuple[str, ...]
+    cached: tuple[str, ...]
+    failures: tuple[events.NodeFailed, ...]
+    results: Mapping[str, Result]
+
+
+class Engine:
+    """Runs plans, several at a time if asked to, on shared threads, one device lane and one cache.
+
+    Args:
+        env: Holds `Files`, `Devices` and what the packs provide.
+        exact: Whether every row of a model call is computed alone (batch rung 1).
+        threads: Host threads for plain node functions, encoding and hashing.
+    """
+
+    def __init__(
+        self, registry: Registry, env: Env, tiers: Tiers | None = None, *, exact: bool = False, threads: int | None = None
+    ) -> None:
+        self.registry, self.env, self.tiers = registry, env, tiers or Tiers(())
+        self._pool = ThreadPoolExecutor(threads or min(8, (os.cpu_count() or 2) + 2), "host")
+        self._listeners: set[Callable[[events.Event], None]] = set()
+        devices = env[Devices] if Devices in env else Devices("cpu")
+        self._lane = Lane(devices, (1,) if exact else LADDER, listen=self._spread)
+
+    def plan(self, workflow: Workflow, targets: Iterable[str] | None = None) -> Plan:
+        """Bind, check and plan a workflow.
+
+        Raises:
+            WorkflowError: With all of its problems.
+        """
+        return make_plan(workflow, self.registry, self.env, self.tiers, targets)
+
+    def start(
+        self, plan: Plan, listen: Callable[[events.Event], None] = lambda _: None, *, stop_at_failure: bool = False
+    ) -> Job:
+        """A job for `finish`; its `cancel` may be called from any thread once it runs."""
+        services = Services(self.registry, self.env, self.tiers, self._lane, self._pool)
+        return Job(plan, services, listen, stop_at_failure)
+
+    async def finish(self, job: Job) -> Run:
+        """Run a job to its end; several may be awaited together and then share model batches."""
+        loop, listen = asyncio.get_running_loop(), job._listen
+
+        def from_lane(event: events.Event) -> None:
+            loop.call_soon_threadsafe(listen, event)
+
+        listen(events.RunStarted(len(job.plan.runs), tuple(job.plan.served)))
+        self._listeners.add(from_lane)
+        try:
+            await job.run()
+        finally:
+            self._listeners.discard(from_lane)
+        status: events.Status = "cancelled" if job.cancelled else "error" if job.failures else "success"
+        if job.failures:
+            status = "error"
+        run = Run(
+            status,
+            tuple(self._outputs(job)),
+            tuple(job.executed),
+            tuple(job.cached),
+            tuple(job.failures),
+            {t: job.results[t] for t in job.plan.targets if t in job.results},
+        )
+        listen(events.RunFinished(run.status, run.outputs, run.executed, run.cached))
+        return run
+
+    def run(self, plan: Plan, listen: Callable[[events.Event], None] = lambda _: None) -> Run:
+        """Run a plan from a program without an event loop."""
+        return asyncio.run(self.finish(self.start(plan, listen)))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._lane.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _spread(self, event: events.Event) -> None:
+        for listener in list(self._listeners):
+            listener(event)
+
+    def _outputs(self, job: Job) -> Iterable[Mapping[str, str]]:
+        if Files not in self.env:
+            return
+        for id in job.plan.targets:
+            result = job.results.get(id)
+            for entry in (e for entries in (result.ui if result else {}).values() for e in entries):
+                path: Any = self.env[Files].saved(entry) if isinstance(entry, dict) else None
+                if path is not None:
+                    yield {"node": id, "path": str(path), "sha256": entry.get("sha256", "")}

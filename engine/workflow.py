@@ -1,0 +1,257 @@
+"""A saved workflow as plain data: read from JSON or from a PNG that carries one, with inputs set by name."""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from engine.problems import Problem, WorkflowError, nearest
+
+Format = Literal["api", "ui", "png", "latent"]
+MAX_BYTES = 64 * 1024 * 1024
+MAX_NODES = 50_000
+MAX_DEPTH = 200
+
+
+class _ApiNode(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+    class_type: str
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    meta: dict[str, Any] = Field(default_factory=dict, alias="_meta")
+
+
+_NODES = TypeAdapter(dict[str, _ApiNode])
+
+
+@dataclass(frozen=True)
+class WorkflowNode:
+    """One node as saved: its class, its inputs (literals and links `[id, slot]`), its title."""
+
+    class_type: str
+    inputs: Mapping[str, Any]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A workflow in the API form, whatever file it came from.
+
+    Args:
+        nodes: By node id.
+        source: Where it was read from, for messages.
+        format: The form of the file.
+        editor: The editor's own JSON (`workflow` chunk) where the file has one; saved again with outputs.
+    """
+
+    nodes: Mapping[str, WorkflowNode]
+    source: str = "workflow"
+    format: Format = "api"
+    editor: Mapping[str, Any] | None = field(default=None, compare=False)
+
+    def as_api(self) -> dict[str, Any]:
+        """The API-format JSON of the workflow."""
+        return {
+            id: {"class_type": n.class_type, "inputs": dict(n.inputs)}
+            | ({"_meta": {"title": n.title}} if n.title else {})
+            for id, n in self.nodes.items()
+        }
+
+    def with_inputs(self, values: Mapping[str, Any]) -> "Workflow":
+        """The workflow with some inputs set: `{"Prompt.text": "a house", "3.seed": 7}`.
+
+        Args:
+            values: By NODE.INPUT, where NODE is an id, a title, or a class name that only one node has.
+
+        Raises:
+            WorkflowError: All names that mean no node or more than one.
+        """
+        problems: list[Problem] = []
+        nodes = dict(self.nodes)
+        for name, value in values.items():
+            found = self._named(name)
+            if isinstance(found, Problem):
+                problems.append(found)
+                continue
+            id, port = found
+            nodes[id] = replace(nodes[id], inputs={**nodes[id].inputs, port: value})
+        if problems:
+            raise WorkflowError(problems)
+        return replace(self, nodes=nodes)
+
+    def _named(self, name: str) -> tuple[str, str] | Problem:
+        node_name, dot, port = name.rpartition(".")
+        if not dot or not node_name or not port:
+            return Problem("bad_setting", f"{name!r} is not NODE.INPUT", hint="write e.g. Prompt.text")
+        if node_name in self.nodes:
+            return node_name, port
+        for of in (lambda n: n.title, lambda n: n.class_type):
+            ids = [id for id, n in self.nodes.items() if of(n) == node_name]
+            if len(ids) == 1:
+                return ids[0], port
+            if ids:
+                return Problem(
+                    "bad_setting", f"{len(ids)} nodes are called {node_name!r}", hint=f"use an id: {', '.join(ids[:8])}"
+                )
+        known = {n.title for n in self.nodes.values() if n.title} | {n.class_type for n in self.nodes.values()}
+        return Problem("bad_setting", f"no node is called {node_name!r}", hint=nearest(node_name, known | set(self.nodes)))
+
+
+def load(path: Path) -> Workflow:
+    """Read a workflow file: API JSON, a PNG made by SaveImage, or a saved latent.
+
+    Raises:
+        WorkflowError: It cannot be read, or is no workflow; with everything that is wrong.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise _error("too_large", f"{path} is larger than {MAX_BYTES // 2**20} MB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise _error("unreadable", f"{path}: {error.strerror or error}", "check the path") from error
+    return parse(data, str(path))
+
+
+def parse(data: bytes, source: str = "workflow") -> Workflow:
+    """Make a workflow of a file's bytes, whatever form it has.
+
+    Raises:
+        WorkflowError: It is no workflow; with everything that is wrong.
+    """
+    if data.startswith(b"\x89PNG"):
+        return _from_chunks(dict(_png_texts(data)), source, "png")
+    if data[:4] in (b"RIFF",) or data.startswith(b"\xff\xd8"):
+        raise _error("unknown_format", f"{source}: only PNG pictures can carry a workflow so far", "save it as JSON")
+    if (header := _safetensors_header(data)) is not None:
+        return _from_chunks(header.get("__metadata__", {}), source, "latent")
+    return from_json(_json(data, source), source)
+
+
+def from_json(value: Any, source: str = "workflow", format: Format = "api") -> Workflow:
+    """Make a workflow of decoded API-format JSON, `{id: {"class_type", "inputs", "_meta"}}`.
+
+    Raises:
+        WorkflowError: With everything that is wrong.
+    """
+    if not isinstance(value, dict):
+        raise _error("invalid_prompt", f"{source}: a workflow is a JSON object, found {type(value).__name__}")
+    if isinstance(value.get("nodes"), list):
+        raise _error(
+            "ui_format",
+            f"{source} is in the editor's format, which cannot be read yet",
+            "export it with 'Export (API)' in the editor",
+        )
+    if isinstance(value.get("prompt"), dict) and "class_type" not in value["prompt"]:
+        value = value["prompt"]
+    if len(value) > MAX_NODES:
+        raise _error("too_large", f"{source}: {len(value)} nodes; at most {MAX_NODES} are read")
+    if not value:
+        raise _error("prompt_no_outputs", f"{source}: the workflow has no nodes")
+    try:
+        nodes = _NODES.validate_python(value)
+    except ValidationError as error:
+        raise WorkflowError(_shape_problems(error)) from error
+    return Workflow(
+        {id: WorkflowNode(n.class_type, n.inputs, _title(n.meta)) for id, n in nodes.items()}, source, format
+    )
+
+
+def _title(meta: Mapping[str, Any]) -> str:
+    title = meta.get("title", "")
+    return title if isinstance(title, str) else ""
+
+
+def _shape_problems(error: ValidationError) -> Iterator[Problem]:
+    for e in error.errors():
+        id, *rest = (str(part) for part in e["loc"])
+        what = ".".join(rest)
+        hint = 'a node is {"class_type": ..., "inputs": {...}}'
+        if what == "class_type" and e["type"] == "missing":
+            yield Problem("invalid_prompt", "the node has no class_type", id, hint=hint)
+        else:
+            yield Problem("invalid_prompt", f"{e['msg'].lower()}, found {e['input']!r:.60}", id, input=what, hint=hint)
+
+
+def _json(data: bytes, source: str) -> Any:
+    try:
+        text = data.decode("utf-8-sig")
+        if _depth(text) > MAX_DEPTH:
+            raise _error("too_deep", f"{source}: nested more than {MAX_DEPTH} levels deep")
+        return json.loads(text)
+    except UnicodeDecodeError as error:
+        raise _error("unknown_format", f"{source} is neither JSON text nor a picture with a workflow") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _error("invalid_json", f"{source} is no valid JSON: {error}") from error
+
+
+def _depth(text: str) -> int:
+    """An upper bound of the nesting depth; brackets within strings count too."""
+    depth = deepest = 0
+    for char in text:
+        if char in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "]}":
+            depth -= 1
+    return deepest
+
+
+def _from_chunks(chunks: Mapping[str, str], source: str, format: Format) -> Workflow:
+    if "prompt" not in chunks:
+        raise _error(
+            "no_workflow",
+            f"{source} carries no workflow",
+            "only files saved by a workflow (with its metadata) can be run",
+        )
+    workflow = from_json(_json(chunks["prompt"].encode(), f"{source} (prompt)"), source, format)
+    try:
+        editor = json.loads(chunks["workflow"])
+    except (KeyError, json.JSONDecodeError):
+        editor = None
+    return replace(workflow, editor=editor if isinstance(editor, dict) else None)
+
+
+def _png_texts(data: bytes) -> Iterable[tuple[str, str]]:
+    """The text chunks (tEXt, zTXt, iTXt) of a PNG; damaged ones are left out."""
+    at = 8
+    while at + 12 <= len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        at += 12 + length
+        key, _, rest = body.partition(b"\0")
+        if kind == b"tEXt":
+            yield key.decode("latin-1"), rest.decode("latin-1")
+        elif kind == b"zTXt":
+            yield key.decode("latin-1"), _inflated(rest[1:]).decode("latin-1")
+        elif kind == b"iTXt" and len(rest) > 2:
+            compressed = rest[0]
+            text = rest[2:].split(b"\0", 2)[-1]
+            yield key.decode("latin-1"), (_inflated(text) if compressed else text).decode("utf-8", "replace")
+
+
+def _inflated(data: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(data, MAX_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _safetensors_header(data: bytes) -> dict[str, Any] | None:
+    if len(data) < 10 or data[8:9] != b"{":
+        return None
+    length = int.from_bytes(data[:8], "little")
+    if length > len(data) - 8:
+        return None
+    try:
+        header = json.loads(data[8 : 8 + length])
+    except ValueError:
+        return None
+    return header if isinstance(header, dict) else None
+
+
+def _error(code: str, message: str, hint: str = "") -> WorkflowError:
+    return WorkflowError([Problem(code, message, hint=hint)])

@@ -1,0 +1,35 @@
+"""The nodes of image generation, under the ecosystem's names; one file a subject."""
+
+from pathlib import Path
+
+from engine.registry import Pack
+
+_HERE = Path(__file__).parent
+_STORYBOOK = _HERE / "storybook"
+
+PACK = Pack(
+    name="latentgraph",
+    modules=(
+        "nodes.loaders",
+        "nodes.text",
+        "nodes.latent",
+        "nodes.sampling",
+        "nodes.vae",
+        "nodes.image",
+        "nodes.mask",
+        "nodes.control",
+        "nodes.preprocess",
+        "nodes.upscale",
+        "nodes.flow",
+    ),
+    items={
+        "checkpoints": {"storybook": _STORYBOOK},
+        "diffusers": {"storybook": _STORYBOOK},
+        "vae": {"storybook": _STORYBOOK / "vae"},
+        "controlnet": {"storybook_canny": _STORYBOOK / "controlnet" / "storybook_canny"},
+        "loras": {"storybook_sketch.safetensors": _STORYBOOK / "loras" / "storybook_sketch.safetensors"},
+        "upscale_models": {"storybook_x2.safetensors": _STORYBOOK / "upscale_models" / "storybook_x2.safetensors"},
+        "input": {p.name: p for p in sorted((_STORYBOOK / "input").glob("*.png"))},
+    },
+    workflows=_HERE.parent / "workflows",
+)
