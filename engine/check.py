@@ -31,7 +31,11 @@ def check(graph: Graph, env: Env, targets: Iterable[str] | None = None) -> Check
     wanted = graph.outputs if targets is None else tuple(targets)
     if not wanted:
         problems.append(
-            Problem("prompt_no_outputs", "nothing in the workflow is an output", hint="add a node such as SaveImage")
+            Problem(
+                "prompt_no_outputs",
+                "nothing in the workflow is an output",
+                hint="add a node such as SaveImage",
+            )
         )
     missing = {p.node_id for p in graph.problems if p.code == "missing_node_type"}
     problems += _cycles(graph)
@@ -116,7 +120,12 @@ def _check_node(
             else:
                 literals[name] = found
         elif not value.optional and (node.id, name) not in reported:
-            wrong("required_input_missing", name, f"the {value.kind} input is missing", _missing_hint(graph, value))
+            wrong(
+                "required_input_missing",
+                name,
+                f"the {value.kind} input is missing",
+                _missing_hint(graph, value),
+            )
     checked = replace(node, literals=literals)
     bad = {p.input for p in problems}
     problems += [p for p in _own_check(checked, env) if p.input not in bad]
@@ -132,7 +141,9 @@ def _missing_hint(graph: Graph, value: Value) -> str:
     if value.is_widget:
         return "set it in the workflow or with --set"
     makers = [n.id for n in graph.nodes.values() if any(matches(o.kind, value.kind) for o in n.node.outputs)]
-    return f"link an output of this type, e.g. of node {makers[0]}" if makers else "link an output of this type"
+    return (
+        f"link an output of this type, e.g. of node {makers[0]}" if makers else "link an output of this type"
+    )
 
 
 def _check_link(graph: Graph, node: GraphNode, value: Value, wrong: Callable[..., None]) -> None:
@@ -174,7 +185,9 @@ def _literal(value: Value, literal: Any, choices: _Choices) -> Any | Wrong:
     if not value.is_widget:
         if value.kind == "*":
             return literal
-        return Wrong(value.name, f"takes a link to {value.kind}, found {literal!r:.60}", code="invalid_input_type")
+        return Wrong(
+            value.name, f"takes a link to {value.kind}, found {literal!r:.60}", code="invalid_input_type"
+        )
     one_of = value.fact(OneOf)
     if one_of:
         return _chosen(value, literal, choices.of(one_of), one_of.role)
@@ -183,9 +196,13 @@ def _literal(value: Value, literal: Any, choices: _Choices) -> Any | Wrong:
         return Wrong(value.name, f"takes {value.kind}, found {literal!r:.60}", code="invalid_input_type")
     bounds = value.fact(Range)
     if bounds and coerced < bounds.min:
-        return Wrong(value.name, f"{coerced} is below {_n(bounds.min)}", _range(bounds), "value_smaller_than_min")
+        return Wrong(
+            value.name, f"{coerced} is below {_n(bounds.min)}", _range(bounds), "value_smaller_than_min"
+        )
     if bounds and coerced > bounds.max:
-        return Wrong(value.name, f"{coerced} is above {_n(bounds.max)}", _range(bounds), "value_bigger_than_max")
+        return Wrong(
+            value.name, f"{coerced} is above {_n(bounds.max)}", _range(bounds), "value_bigger_than_max"
+        )
     return coerced
 
 
@@ -218,13 +235,19 @@ def _chosen(value: Value, literal: Any, choices: tuple[str, ...], role: str | No
     text = str(literal)
     if role:
         wanted = text.replace("\\", "/").casefold()
-        for key in (str.casefold, lambda c: c.rpartition("/")[2].casefold(), lambda c: c.casefold().rpartition(".")[0]):
+        for key in (
+            str.casefold,
+            lambda c: c.rpartition("/")[2].casefold(),
+            lambda c: c.casefold().rpartition(".")[0],
+        ):
             same = [c for c in choices if key(c) == wanted]
             if len(same) == 1:
                 return same[0]
     where = f" in the {role} folder" if role else ""
     if not choices:
-        return Wrong(value.name, f"no file {text!r}: there is none{where}", f"put it{where}", "value_not_in_list")
+        return Wrong(
+            value.name, f"no file {text!r}: there is none{where}", f"put it{where}", "value_not_in_list"
+        )
     shown = ", ".join(map(repr, choices[:8])) + (f" … ({len(choices)} in all)" if len(choices) > 8 else "")
     hint = nearest(text, choices) or f"choose one of {shown}"
     return Wrong(value.name, f"{text!r} is not one of the choices{where}", hint, "value_not_in_list")
@@ -256,6 +279,6 @@ def own_arguments(node: GraphNode, fn: Callable[..., Any], env: Env) -> Mapping[
             arguments[name] = env[node.node.given[name]]
         elif name in known and name not in node.links:
             arguments[name] = known[name]
-        else:
+        elif name not in (fn.__kwdefaults__ or {}):
             return None
     return arguments

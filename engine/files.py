@@ -89,7 +89,11 @@ class Files:
         folders: dict[str, tuple[Path, ...]] = {role: (base / "models" / role,) for role in MODEL_ROLES}
         folders["diffusion_models"] += (base / "models" / "unet",)
         folders["text_encoders"] += (base / "models" / "clip",)
-        folders |= {"input": (base / "input",), "temp": (base / "temp",), "output": (output or base / "output",)}
+        folders |= {
+            "input": (base / "input",),
+            "temp": (base / "temp",),
+            "output": (output or base / "output",),
+        }
         for role, more in (extra or {}).items():
             folders[role] = (*folders.get(role, ()), *more)
         return cls(folders, items or {}, memo)
@@ -138,7 +142,9 @@ class Files:
             self.memo.remember(str(path), stamp, digest)
         return digest
 
-    def write(self, role: str, prefix: str, suffix: str, content: bytes | Callable[[Path], object]) -> SavedFile:
+    def write(
+        self, role: str, prefix: str, suffix: str, content: bytes | Callable[[Path], object]
+    ) -> SavedFile:
         """Write a new numbered file, whole or not at all, never over another: `prefix_00001_.png`.
 
         Args:
@@ -163,7 +169,8 @@ class Files:
             sync_folder(folder)
         except OSError as error:
             raise NodeFailure(
-                f"could not write to {folder}: {error.strerror or error}", "free some space or choose another folder"
+                f"could not write to {folder}: {error.strerror or error}",
+                "free some space or choose another folder",
             ) from error
         subfolder = folder.relative_to(root.resolve()).as_posix()
         return SavedFile(path.name, "" if subfolder == "." else subfolder, role, digest)
@@ -213,7 +220,12 @@ def inside(folder: Path, name: str) -> Path:
 def expand_prefix(prefix: str, width: int, height: int, now: time.struct_time | None = None) -> str:
     """Fill `%width% %height% %year% %month% %day% %hour% %minute% %second%` in a file name prefix."""
     now = now or time.localtime()
-    values = {"width": f"{width}", "height": f"{height}", "year": f"{now.tm_year}", "month": f"{now.tm_mon:02}"}
+    values = {
+        "width": f"{width}",
+        "height": f"{height}",
+        "year": f"{now.tm_year}",
+        "month": f"{now.tm_mon:02}",
+    }
     values |= {"day": f"{now.tm_mday:02}", "hour": f"{now.tm_hour:02}", "minute": f"{now.tm_min:02}"}
     values["second"] = f"{now.tm_sec:02}"
     return re.sub(r"%(\w+)%", lambda m: values.get(m[1], m[0]), prefix)
@@ -274,7 +286,11 @@ def _listed(folder: Path, suffixes: tuple[str, ...]) -> Iterable[str]:
         return
     for root, dirs, files in os.walk(folder, followlinks=True):
         here = Path(root)
-        for name in [d for d in dirs if (here / d / "model_index.json").is_file() or (here / d / "config.json").is_file()]:
+        for name in [
+            d
+            for d in dirs
+            if (here / d / "model_index.json").is_file() or (here / d / "config.json").is_file()
+        ]:
             dirs.remove(name)
             yield (here / name).relative_to(folder).as_posix()
         dirs[:] = [d for d in dirs if not d.startswith(".")]

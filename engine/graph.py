@@ -64,7 +64,7 @@ class Graph:
             if id not in wanted:
                 wanted.add(id)
                 stack += self.dag.predecessors(id)
-        return [id for id in nx.topological_sort(self.dag.subgraph(wanted))]
+        return list(nx.topological_sort(self.dag.subgraph(wanted)))
 
 
 def bind(workflow: Workflow, registry: Registry) -> Graph:

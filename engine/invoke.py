@@ -1,10 +1,12 @@
 """One call of a node and what comes back: list mapping, hidden and given inputs, outputs put into slots."""
 
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.cache import Result
+from engine.events import NodeFailed
 from engine.graph import GraphNode
 from engine.node import Node, Value
 from engine.ports import Blocked, Env, Hidden, Shown
@@ -53,15 +55,16 @@ def calls(node: GraphNode, gathered: Gathered, env: Env) -> list[dict[str, Any]]
     Raises:
         NodeFailure: A list is empty.
     """
-    given = {name: env[kind] for name, kind in node.node.given.items()}
-    lazy = {name: Lazy(name) for name in gathered.lazy}
+    given: dict[str, Any] = {name: env[kind] for name, kind in node.node.given.items()}
+    lazy: dict[str, Any] = {name: Lazy(name) for name in gathered.lazy}
     if node.node.takes_lists:
         return [{**gathered.lists, **lazy, **given}]
     count = max((len(v) for v in gathered.lists.values()), default=1)
     if empty := [name for name, v in gathered.lists.items() if not v]:
         raise NodeFailure(f"{', '.join(empty)}: the list is empty, so there is nothing to call the node with")
     return [
-        {**{name: v[min(i, len(v) - 1)] for name, v in gathered.lists.items()}, **lazy, **given} for i in range(count)
+        {**{name: v[min(i, len(v) - 1)] for name, v in gathered.lists.items()}, **lazy, **given}
+        for i in range(count)
     ]
 
 
@@ -113,7 +116,9 @@ class Collected:
         if len(outputs) == 1:
             return (outcome,)
         if not isinstance(outcome, tuple) or len(outcome) != len(outputs):
-            raise NodeFailure(f"{self.node.name} declares {len(outputs)} outputs and returned {type(outcome).__name__}")
+            raise NodeFailure(
+                f"{self.node.name} declares {len(outputs)} outputs and returned {type(outcome).__name__}"
+            )
         return outcome
 
 
@@ -129,3 +134,23 @@ def described(arguments: Mapping[str, Any]) -> dict[str, str]:
         else:
             words[name] = type(value).__name__
     return words
+
+
+def failed(node: GraphNode, top: GraphNode, error: BaseException, inputs: Mapping[str, str]) -> NodeFailed:
+    """The event that says which node failed and why.
+
+    Args:
+        top: The node of the workflow that it belongs to; itself unless another node added it.
+        inputs: As `described`.
+    """
+    mendable = error if isinstance(error, NodeFailure) else None
+    return NodeFailed(
+        node_id=top.id,
+        class_type=node.node.name,
+        title=top.title,
+        message=mendable.message if mendable else f"{type(error).__name__}: {error}",
+        hint=mendable.hint if mendable else "",
+        exception_type=f"{type(error).__module__}.{type(error).__qualname__}",
+        inputs=inputs,
+        details="" if mendable and not error.__cause__ else "".join(traceback.format_exception(error)),
+    )

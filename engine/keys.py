@@ -77,9 +77,8 @@ def changes(now: KeyParts, before: KeyParts) -> list[str]:
         new, old = now.literals.get(port), before.literals.get(port)
         if new != old:
             words.append(f"{port} was {_short(old)}, is {_short(new)}")
-    for port in sorted(now.links.keys() | before.links.keys()):
-        if now.links.get(port) != before.links.get(port):
-            words.append(f"what {port} is linked to changed")
+    ports = sorted(now.links.keys() | before.links.keys())
+    words += [f"what {p} is linked to changed" for p in ports if now.links.get(p) != before.links.get(p)]
     if now.other != before.other:
         words.append("its file, version or folder changed")
     return words

@@ -1,4 +1,4 @@
-"""The device lane: one thread that runs generator nodes and gathers the model calls of all jobs into batches."""
+"""The device lane: one thread that runs generator nodes and batches the model calls of all jobs."""
 
 import logging
 import queue
@@ -227,7 +227,9 @@ class Lane:
             if not _out_of_memory(error):
                 raise
             log.warning("out of memory in a batch of %s rows", rung)
-        self._listen(Notice(f"out of memory with {rung} rows: freed {self._devices.free() // 2**20} MB, trying again"))
+        self._listen(
+            Notice(f"out of memory with {rung} rows: freed {self._devices.free() // 2**20} MB, trying again")
+        )
         try:
             return self._forward(target, padded)[: len(requests)]
         except Exception as error:

@@ -5,7 +5,18 @@ import re
 import types
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from engine.ports import Each, Env, Given, Hidden, Omittable, OneOf, Port, Range, Shown, fixed_choices
 from engine.problems import Wrong
@@ -71,6 +82,7 @@ class Node(Generic[P, R]):
     fingerprint: Callable[..., str] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself."""
         return self.fn(*args, **kwargs)
 
     def input(self, name: str) -> Value | None:
@@ -167,7 +179,9 @@ def _value(node_name: str, name: str, hint: Any, default: Any, doc: str = "") ->
         (default,) = default  # one element stands for the widget's value
     kind = port or ("COMBO" if any(isinstance(f, OneOf) for f in facts) else WIDGETS.get(hint))
     if kind is None and not any(isinstance(f, Hidden) for f in facts):
-        raise DeclarationError(f"{node_name}.{name}: {hint!r} has no Port; wrap it in Annotated[..., Port('NAME')]")
+        raise DeclarationError(
+            f"{node_name}.{name}: {hint!r} has no Port; wrap it in Annotated[..., Port('NAME')]"
+        )
     optional = default is None or Omittable() in facts
     value = Value(name, kind or "*", is_list, lazy, optional, default, doc, facts)
     bounds = value.fact(Range)
@@ -207,7 +221,9 @@ def _outputs(node_name: str, hint: Any, names: tuple[str, ...]) -> tuple[Value, 
     values = [_value(node_name, f"output {i}", h, REQUIRED) for i, h in enumerate(hints)]
     if names and len(names) != len(values):
         raise DeclarationError(f"{node_name}: {len(names)} output names for {len(values)} outputs")
-    return tuple(Value(n, v.kind, v.is_list) for n, v in zip(names or [v.kind for v in values], values, strict=True))
+    return tuple(
+        Value(n, v.kind, v.is_list) for n, v in zip(names or [v.kind for v in values], values, strict=True)
+    )
 
 
 def _arg_docs(doc: str) -> dict[str, str]:

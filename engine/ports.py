@@ -59,6 +59,7 @@ class Port:
     stored: bool = False
 
     def __call__(self, cls: C) -> C:
+        """Mark a class as the values of this type."""
         cls.__port__ = self.name  # type: ignore[attr-defined]
         if self.stored:
             STORED[f"{cls.__module__}.{cls.__qualname__}"] = cls

@@ -49,7 +49,13 @@ class Engine:
     """
 
     def __init__(
-        self, registry: Registry, env: Env, tiers: Tiers | None = None, *, exact: bool = False, threads: int | None = None
+        self,
+        registry: Registry,
+        env: Env,
+        tiers: Tiers | None = None,
+        *,
+        exact: bool = False,
+        threads: int | None = None,
     ) -> None:
         self.registry, self.env, self.tiers = registry, env, tiers or Tiers(())
         self._pool = ThreadPoolExecutor(threads or min(8, (os.cpu_count() or 2) + 2), "host")
@@ -66,7 +72,11 @@ class Engine:
         return make_plan(workflow, self.registry, self.env, self.tiers, targets)
 
     def start(
-        self, plan: Plan, listen: Callable[[events.Event], None] = lambda _: None, *, stop_at_failure: bool = False
+        self,
+        plan: Plan,
+        listen: Callable[[events.Event], None] = lambda _: None,
+        *,
+        stop_at_failure: bool = False,
     ) -> Job:
         """A job for `finish`; its `cancel` may be called from any thread once it runs."""
         services = Services(self.registry, self.env, self.tiers, self._lane, self._pool)
@@ -74,7 +84,7 @@ class Engine:
 
     async def finish(self, job: Job) -> Run:
         """Run a job to its end; several may be awaited together and then share model batches."""
-        loop, listen = asyncio.get_running_loop(), job._listen
+        loop, listen = asyncio.get_running_loop(), job.listen
 
         def from_lane(event: events.Event) -> None:
             loop.call_soon_threadsafe(listen, event)
@@ -94,7 +104,7 @@ class Engine:
             tuple(job.executed),
             tuple(job.cached),
             tuple(job.failures),
-            {t: job.results[t] for t in job.plan.targets if t in job.results},
+            {t: job.frontier.results[t] for t in job.plan.targets if t in job.frontier.results},
         )
         listen(events.RunFinished(run.status, run.outputs, run.executed, run.cached))
         return run
@@ -124,7 +134,7 @@ class Engine:
         if Files not in self.env:
             return
         for id in job.plan.targets:
-            result = job.results.get(id)
+            result = job.frontier.results.get(id)
             for entry in (e for entries in (result.ui if result else {}).values() for e in entries):
                 path: Any = self.env[Files].saved(entry) if isinstance(entry, dict) else None
                 if path is not None:

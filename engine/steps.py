@@ -105,7 +105,7 @@ def run_alone(steps: Steps[T]) -> T:
         while True:
             ask = steps.send(value)
             if isinstance(ask, Call):
-                value = list(ask.target.answer(ask.requests))
+                value = _answers(ask)
             elif isinstance(ask, Progress):
                 value = None
             else:
@@ -113,3 +113,14 @@ def run_alone(steps: Steps[T]) -> T:
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+def _answers(ask: Call) -> list[Any]:
+    """The answers to a call, each group of equal batch keys in one batch."""
+    groups: dict[Hashable, list[int]] = {}
+    for i, request in enumerate(ask.requests):
+        groups.setdefault(ask.target.batch_key(request), []).append(i)
+    answers: dict[int, Any] = {}
+    for group in groups.values():
+        answers |= zip(group, ask.target.answer([ask.requests[i] for i in group]), strict=True)
+    return [answers[i] for i in range(len(ask.requests))]

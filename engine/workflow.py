@@ -73,7 +73,7 @@ class Workflow:
         problems: list[Problem] = []
         nodes = dict(self.nodes)
         for name, value in values.items():
-            found = self._named(name)
+            found = self.find(name)
             if isinstance(found, Problem):
                 problems.append(found)
                 continue
@@ -83,22 +83,31 @@ class Workflow:
             raise WorkflowError(problems)
         return replace(self, nodes=nodes)
 
-    def _named(self, name: str) -> tuple[str, str] | Problem:
+    def find(self, name: str) -> tuple[str, str] | Problem:
+        """The node id and the port that NODE.INPUT means, or what is wrong with the name."""
         node_name, dot, port = name.rpartition(".")
         if not dot or not node_name or not port:
             return Problem("bad_setting", f"{name!r} is not NODE.INPUT", hint="write e.g. Prompt.text")
         if node_name in self.nodes:
             return node_name, port
-        for of in (lambda n: n.title, lambda n: n.class_type):
-            ids = [id for id, n in self.nodes.items() if of(n) == node_name]
+        for kind in ("title", "class_type"):
+            ids = [id for id, n in self.nodes.items() if getattr(n, kind) == node_name]
             if len(ids) == 1:
                 return ids[0], port
             if ids:
                 return Problem(
-                    "bad_setting", f"{len(ids)} nodes are called {node_name!r}", hint=f"use an id: {', '.join(ids[:8])}"
+                    "bad_setting",
+                    f"{len(ids)} nodes are called {node_name!r}",
+                    hint=f"use an id: {', '.join(ids[:8])}",
                 )
-        known = {n.title for n in self.nodes.values() if n.title} | {n.class_type for n in self.nodes.values()}
-        return Problem("bad_setting", f"no node is called {node_name!r}", hint=nearest(node_name, known | set(self.nodes)))
+        known = {n.title for n in self.nodes.values() if n.title} | {
+            n.class_type for n in self.nodes.values()
+        }
+        return Problem(
+            "bad_setting",
+            f"no node is called {node_name!r}",
+            hint=nearest(node_name, known | set(self.nodes)),
+        )
 
 
 def load(path: Path) -> Workflow:
@@ -125,7 +134,9 @@ def parse(data: bytes, source: str = "workflow") -> Workflow:
     if data.startswith(b"\x89PNG"):
         return _from_chunks(dict(_png_texts(data)), source, "png")
     if data[:4] in (b"RIFF",) or data.startswith(b"\xff\xd8"):
-        raise _error("unknown_format", f"{source}: only PNG pictures can carry a workflow so far", "save it as JSON")
+        raise _error(
+            "unknown_format", f"{source}: only PNG pictures can carry a workflow so far", "save it as JSON"
+        )
     if (header := _safetensors_header(data)) is not None:
         return _from_chunks(header.get("__metadata__", {}), source, "latent")
     return from_json(_json(data, source), source)
@@ -173,7 +184,9 @@ def _shape_problems(error: ValidationError) -> Iterator[Problem]:
         if what == "class_type" and e["type"] == "missing":
             yield Problem("invalid_prompt", "the node has no class_type", id, hint=hint)
         else:
-            yield Problem("invalid_prompt", f"{e['msg'].lower()}, found {e['input']!r:.60}", id, input=what, hint=hint)
+            yield Problem(
+                "invalid_prompt", f"{e['msg'].lower()}, found {e['input']!r:.60}", id, input=what, hint=hint
+            )
 
 
 def _json(data: bytes, source: str) -> Any:
@@ -183,7 +196,9 @@ def _json(data: bytes, source: str) -> Any:
             raise _error("too_deep", f"{source}: nested more than {MAX_DEPTH} levels deep")
         return json.loads(text)
     except UnicodeDecodeError as error:
-        raise _error("unknown_format", f"{source} is neither JSON text nor a picture with a workflow") from error
+        raise _error(
+            "unknown_format", f"{source} is neither JSON text nor a picture with a workflow"
+        ) from error
     except (json.JSONDecodeError, RecursionError) as error:
         raise _error("invalid_json", f"{source} is no valid JSON: {error}") from error
 

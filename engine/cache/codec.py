@@ -1,4 +1,4 @@
-"""Values to bytes and back, by type: tensors as safetensors, the rest as JSON; what has no codec is not stored."""
+"""Values to bytes and back, by type: tensors as safetensors, the rest as JSON."""
 
 import dataclasses
 import json

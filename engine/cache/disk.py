@@ -1,4 +1,4 @@
-"""The disk tier: results that outlive the process; SQLite for the actions, a content-addressed folder for blobs."""
+"""The disk tier: results that outlive the process; SQLite for the actions, a folder for the blobs."""
 
 import contextlib
 import json
@@ -86,7 +86,9 @@ class DiskTier:
             if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
                 raise
             aside = path.with_suffix(f".damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-            log.warning("the cache's table is damaged (%s); moved to %s, starting an empty one", error, aside.name)
+            log.warning(
+                "the cache's table is damaged (%s); moved to %s, starting an empty one", error, aside.name
+            )
             for suffix in ("", "-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(f"{path}{suffix}", f"{aside}{suffix}")  # noqa: PTH104  (suffix after the name)
@@ -101,7 +103,9 @@ class DiskTier:
     def has(self, key: str) -> bool:
         """Whether the table and the folder have it."""
         with self._lock:
-            row = self._db.execute("SELECT blob FROM actions WHERE key = ? AND blob IS NOT NULL", (key,)).fetchone()
+            row = self._db.execute(
+                "SELECT blob FROM actions WHERE key = ? AND blob IS NOT NULL", (key,)
+            ).fetchone()
         return row is not None and self._path(row[0]).is_file()
 
     def get(self, key: str) -> Result | None:
@@ -168,7 +172,8 @@ class DiskTier:
         """The key parts of the last result of this node, to explain what changed since."""
         with self._lock:
             row = self._db.execute(
-                "SELECT parts FROM actions WHERE class = ? AND node = ? ORDER BY used DESC LIMIT 1", (class_type, node_id)
+                "SELECT parts FROM actions WHERE class = ? AND node = ? ORDER BY used DESC LIMIT 1",
+                (class_type, node_id),
             ).fetchone()
         if row is None:
             return None
@@ -187,7 +192,9 @@ class DiskTier:
     def recall(self, path: str, stamp: str) -> str | None:
         """The remembered content hash of a file (see `engine.files.DigestMemo`)."""
         with self._lock:
-            row = self._db.execute("SELECT digest FROM files WHERE path = ? AND stamp = ?", (path, stamp)).fetchone()
+            row = self._db.execute(
+                "SELECT digest FROM files WHERE path = ? AND stamp = ?", (path, stamp)
+            ).fetchone()
         return row[0] if row else None
 
     def remember(self, path: str, stamp: str, digest: str) -> None:
@@ -205,7 +212,9 @@ class DiskTier:
         """Read every blob, remove what is damaged, and say how much that was."""
         damaged = 0
         with self._lock:
-            blobs = [b for (b,) in self._db.execute("SELECT DISTINCT blob FROM actions WHERE blob IS NOT NULL")]
+            blobs = [
+                b for (b,) in self._db.execute("SELECT DISTINCT blob FROM actions WHERE blob IS NOT NULL")
+            ]
         for blob in blobs:
             if self._read(blob) is None:
                 self._forget(blob)

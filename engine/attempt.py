@@ -1,0 +1,150 @@
+"""One node being run: its calls on the lane, on host threads or as coroutines, and what they gave so far."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from engine.devices import computing
+from engine.graph import GraphNode
+from engine.invoke import Collected, blocked
+from engine.lane import Lane, Stopped, Walk
+from engine.ports import Blocked
+from engine.steps import Need, Progress, Subgraph
+
+
+@dataclass
+class Told:
+    """Where an attempt tells what happens; each is called on the loop's thread.
+
+    Args:
+        completed: All calls have ended well.
+        failed: A call raised; with its index.
+        progressed: Steps done and steps in all, over all calls, and a preview.
+        asked: A call's generator asks for a lazy input or for more nodes; with its index.
+        blocked: A call was left out because of a blocker with a message.
+    """
+
+    completed: Callable[["Attempt"], None]
+    failed: Callable[["Attempt", int, BaseException], None]
+    progressed: Callable[["Attempt", int, int, Any], None]
+    asked: Callable[["Attempt", int, Walk, Need | Subgraph], None]
+    blocked: Callable[["Attempt", str], None]
+
+
+class Attempt:
+    """Runs the calls of one node and gathers their outcomes.
+
+    Args:
+        arguments: The keyword arguments of each call.
+        job: Whose walks these are, for `Lane.stop_job`.
+        later: Has something done on the loop's thread, from any thread.
+    """
+
+    def __init__(
+        self,
+        node: GraphNode,
+        arguments: list[dict[str, Any]],
+        job: object,
+        told: Told,
+        later: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self.node, self.arguments = node, arguments
+        self.collected = Collected(node.node, [None] * len(arguments))
+        self.ended = False
+        self._job, self._told, self._later = job, told, later
+        self._left = len(arguments)
+        self._started = time.perf_counter()
+        self._steps: dict[int, Progress] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it began."""
+        return time.perf_counter() - self._started
+
+    def start(self, lane: Lane, pool: Executor, loop: asyncio.AbstractEventLoop) -> None:
+        """Start all calls; returns at once."""
+        fn = self.node.node.fn
+        live = self._unblocked()
+        if not live:
+            self._later(lambda: self._told.completed(self))
+        elif inspect.isgeneratorfunction(fn):
+            for i in live:
+                self._walk(lane, i)
+        elif inspect.iscoroutinefunction(fn):
+            for i in live:
+                self._task(loop, i)
+        elif self.node.node.lane == "device":
+            lane.run(lambda: self._plain(live), lambda values, error: self._plain_ended(live, values, error))
+        else:
+            pool.submit(self._on_host, live)
+
+    def _unblocked(self) -> list[int]:
+        """The calls to make; those with a blocker among their inputs pass it on instead."""
+        live = []
+        for i, arguments in enumerate(self.arguments):
+            blocker = blocked(arguments, self.node.node.takes_lists)
+            if blocker is None:
+                live.append(i)
+                continue
+            self.collected.outcomes[i] = Blocked()
+            self._left -= 1
+            if blocker.message is not None:
+                self._told.blocked(self, blocker.message)
+        return live
+
+    def _plain(self, live: list[int]) -> list[Any]:
+        with computing():
+            return [self.node.node.fn(**self.arguments[i]) for i in live]
+
+    def _on_host(self, live: list[int]) -> None:
+        try:
+            self._plain_ended(live, self._plain(live), None)
+        except Exception as error:
+            self._plain_ended(live, None, error)
+
+    def _plain_ended(self, live: list[int], values: Any, error: BaseException | None) -> None:
+        def thunk() -> None:
+            if error:
+                return self._told.failed(self, live[0], error)
+            for i, value in zip(live, values, strict=True):
+                self.collected.outcomes[i] = value
+            self._told.completed(self)
+
+        self._later(thunk)
+
+    def _task(self, loop: asyncio.AbstractEventLoop, index: int) -> None:
+        task = loop.create_task(self.node.node.fn(**self.arguments[index]))
+
+        def done(task: asyncio.Task[Any]) -> None:
+            error = Stopped() if task.cancelled() else task.exception()
+            value = None if error else task.result()
+            self._later(lambda: self._outcome(index, value, error))
+
+        task.add_done_callback(done)
+
+    def _walk(self, lane: Lane, index: int) -> None:
+        walk = Walk(
+            self.node.node.fn(**self.arguments[index]),
+            self._job,
+            asked=lambda ask: self._later(lambda: self._told.asked(self, index, walk, ask)),
+            told=lambda progress: self._later(lambda: self._progress(index, progress)),
+            ended=lambda value, error: self._later(lambda: self._outcome(index, value, error)),
+        )
+        lane.start(walk)
+
+    def _progress(self, index: int, progress: Progress) -> None:
+        self._steps[index] = progress
+        step = sum(p.step for p in self._steps.values())
+        self._told.progressed(self, step, progress.total * len(self.arguments), progress.preview)
+
+    def _outcome(self, index: int, value: Any, error: BaseException | None) -> None:
+        if error is not None:
+            return self._told.failed(self, index, error)
+        self.collected.outcomes[index] = value
+        self._left -= 1
+        if self._left == 0:
+            self._told.completed(self)

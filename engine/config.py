@@ -1,0 +1,154 @@
+"""The settings: flags over environment (`LATENTGRAPH_…`) over `latentgraph.toml` over defaults, read once."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from engine.cache import Tier, Tiers
+from engine.cache.disk import DiskTier
+from engine.cache.memory import MemoryTier
+from engine.devices import Devices
+from engine.files import Files
+from engine.ports import Env
+from engine.problems import Problem, WorkflowError
+from engine.registry import Registry
+
+ALIASES = {"unet": "diffusion_models", "clip": "text_encoders"}
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latentgraph"
+
+
+class Settings(BaseSettings):
+    """What can be set, wherever it is set.
+
+    Args:
+        base_directory: Holds models, input, output and temp.
+        output_directory: Where outputs go; default: output in the base directory.
+        cache: Folder of the disk cache, or "off".
+        cache_gb: Gigabytes that the disk cache may take.
+        memory_gb: Gigabytes that results may take in memory.
+        device: Where models compute ("cpu", "cuda", "cuda:1"); default: a GPU if there is one.
+        model_gb: Gigabytes of loaded models kept on the device; default: 70 % of its memory.
+        extra_model_paths_config: A YAML file with more model folders, in the ecosystem's form.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="LATENTGRAPH_",
+        toml_file="latentgraph.toml",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+    )
+    base_directory: Path = Path()
+    output_directory: Path | None = None
+    cache: Path = Field(default_factory=_default_cache)
+    cache_gb: float = Field(default=20.0, ge=0)
+    memory_gb: float = Field(default=2.0, ge=0)
+    device: str | None = None
+    model_gb: float | None = Field(default=None, gt=0)
+    extra_model_paths_config: Path | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags first, then the environment, then the file."""
+        del dotenv_settings, file_secret_settings
+        assert isinstance(init_settings, InitSettingsSource)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def read_settings(**flags: Any) -> Settings:
+    """The settings, with flags (None: not given) over everything else.
+
+    Raises:
+        WorkflowError: Settings that do not exist or have a wrong value, all of them.
+    """
+    try:
+        return Settings(**{k: v for k, v in flags.items() if v is not None})
+    except ValidationError as error:
+        problems = [
+            Problem(
+                "bad_setting",
+                f"setting {'.'.join(map(str, e['loc']))}: {e['msg']}",
+                hint="see `latentgraph run --help`, LATENTGRAPH_… variables and latentgraph.toml",
+            )
+            for e in error.errors()
+        ]
+        raise WorkflowError(problems) from error
+
+
+def open_tiers(settings: Settings) -> Tiers:
+    """The cache tiers that the settings ask for."""
+    tiers: list[Tier] = [MemoryTier(int(settings.memory_gb * 2**30))]
+    if str(settings.cache) != "off":
+        try:
+            tiers.append(DiskTier(settings.cache.expanduser(), int(settings.cache_gb * 2**30)))
+        except OSError as error:
+            problem = f"the cache folder {settings.cache} cannot be used: {error.strerror}"
+            raise WorkflowError(
+                [Problem("bad_setting", problem, hint="set LATENTGRAPH_CACHE to another folder, or to off")]
+            ) from error
+    return Tiers(tiers)
+
+
+def make_env(
+    settings: Settings,
+    registry: Registry,
+    tiers: Tiers,
+    items: Mapping[str, Mapping[str, Path]] | None = None,
+) -> Env:
+    """What nodes are given: the files, the device, and what the packs provide.
+
+    Args:
+        items: More files by role and name, beside those that come with the packs.
+    """
+    merged = registry.items
+    for role, named in (items or {}).items():
+        merged.setdefault(role, {}).update(named)
+    extra = _extra_folders(settings.extra_model_paths_config) if settings.extra_model_paths_config else {}
+    memo = next((t for t in tiers.tiers if isinstance(t, DiskTier)), None)
+    files = Files.under(
+        settings.base_directory, output=settings.output_directory, items=merged, extra=extra, memo=memo
+    )
+    budget = None if settings.model_gb is None else int(settings.model_gb * 2**30)
+    provided = [x for pack in registry.packs for x in pack.provides()]
+    return Env(files, Devices(settings.device, budget), *provided)
+
+
+def _extra_folders(path: Path) -> dict[str, list[Path]]:
+    """Model folders of an `extra_model_paths.yaml`: groups with `base_path` and `role: paths`, a path a line."""
+    try:
+        groups = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise WorkflowError(
+            [Problem("bad_setting", f"{path} cannot be read: {error}", hint="check extra_model_paths_config")]
+        ) from error
+    folders: dict[str, list[Path]] = {}
+    for group in groups.values() if isinstance(groups, dict) else ():
+        if not isinstance(group, dict):
+            continue
+        base = path.parent / Path(os.path.expandvars(str(group.get("base_path", "")))).expanduser()
+        for role, lines in group.items():
+            if role not in ("base_path", "is_default") and isinstance(lines, str):
+                known = folders.setdefault(ALIASES.get(str(role), str(role)), [])
+                known += [base / line.strip() for line in lines.splitlines() if line.strip()]
+    return folders

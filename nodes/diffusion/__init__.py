@@ -1,0 +1,1 @@
+"""The mathematics of diffusion: plain functions and classes, which know no node and no HTTP."""

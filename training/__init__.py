@@ -1,0 +1,1 @@
+"""The scripts which made the embedded model: pictures and captions, training, evaluation."""
