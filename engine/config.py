@@ -135,7 +135,7 @@ def make_env(
 
 
 def _extra_folders(path: Path) -> dict[str, list[Path]]:
-    """Model folders of an `extra_model_paths.yaml`: groups with `base_path` and `role: paths`, a path a line."""
+    """Model folders of an `extra_model_paths.yaml`: groups with `base_path` and `role: paths`, one a line."""
     try:
         groups = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:

@@ -21,6 +21,7 @@ class Frontier:
         self.ready: list[str] = []
         self._waiters: dict[str, list[str]] = {}
         self._uses: dict[str, int] = {}
+        self._holding: set[str] = set()  # nodes that keep their inputs; one served from the cache does not
         self._under_way: dict[str, list[str]] = {}
         self._holder: dict[str, str] = {}
 
@@ -40,6 +41,7 @@ class Frontier:
         """
         missing: list[str] = []
         lost = None
+        self._holding.add(node.id)
         for port, link in node.links.items():
             self.keep(link.node_id)
             value = node.node.input(port)
@@ -81,10 +83,9 @@ class Frontier:
         self.pending.pop(node.id, None)
         self.results[node.id] = result
         self._holder[key] = node.id
-        for link in node.links.values():
-            self._uses[link.node_id] = left = self._uses.get(link.node_id, 0) - 1
-            if left <= 0 and link.node_id not in volatile:
-                self.results.pop(link.node_id, None)
+        if node.id in self._holding:
+            self._holding.discard(node.id)
+            self._release(node, volatile)
         for waiter in self._waiters.pop(node.id, []):
             if waiter in self.pending:
                 self.pending[waiter] -= 1
@@ -103,3 +104,9 @@ class Frontier:
                     self.lost[waiter] = because
                     lost.append(waiter)
         return lost
+
+    def _release(self, node: GraphNode, volatile: frozenset[str]) -> None:
+        for link in node.links.values():
+            self._uses[link.node_id] = left = self._uses.get(link.node_id, 0) - 1
+            if left <= 0 and link.node_id not in volatile:
+                self.results.pop(link.node_id, None)

@@ -21,8 +21,8 @@ SIZE_WEIGHTS = (0.86, 0.08, 0.06)
 def make_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     """2.1M parameters: the U-Net's way down without its attention, and as it is where weights fit.
 
-    The last layer of the hint's embedding is not zero as usual: the zero convolutions alone keep the start
-    neutral, and the hint is felt as soon as they move.
+    The embedding of the hint starts so that edges arrive at full strength: with the usual start they fade
+    by four orders of magnitude on their way through seven layers, and 300 steps taught nothing.
     """
     control = ControlNetModel(
         block_out_channels=(96, 128, 128),
@@ -36,8 +36,32 @@ def make_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     own, theirs = control.state_dict(), unet.state_dict()
     own.update({k: v for k, v in theirs.items() if k in own and own[k].shape == v.shape})
     control.load_state_dict(own)
-    nn.init.normal_(control.controlnet_cond_embedding.conv_out.weight, std=0.02)
+    for layer in control.controlnet_cond_embedding.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=2 / (9 * layer.in_channels) ** 0.5)
+            nn.init.zeros_(layer.bias)
     return control
+
+
+class Outline(nn.Module):
+    """A head, thrown away afterwards, which asks the embedded hint for the clean latents.
+
+    It teaches the embedding what the edges enclose before the zero convolutions have moved.
+    """
+
+    def __init__(self, control: ControlNetModel) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Conv2d(96, 96, 3, 1, 1), nn.SiLU(), nn.Conv2d(96, 4, 3, 1, 1))
+        self.embedded = torch.empty(0)
+        control.controlnet_cond_embedding.register_forward_hook(lambda _m, _in, out: self.keep(out))
+
+    def keep(self, embedded: Tensor) -> None:
+        """Remember the embedding [B, 96, h, w] of a hint."""
+        self.embedded = embedded
+
+    def forward(self, x0: Tensor) -> Tensor:
+        """The head's squared error on the hints of the last forward pass."""
+        return (self.head(self.embedded.float()) - x0).pow(2).mean()
 
 
 def edges(images: np.ndarray, low: float, high: float) -> Tensor:
@@ -64,7 +88,10 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     control = (ControlNetModel.from_pretrained(out) if args.init else make_controlnet(unet)).float().train()
     average = loop.averaged(control, 0.995)
-    run = loop.Run("controlnet", control, args, (average, control))
+    outline = Outline(control)
+    run = loop.Run(
+        "controlnet", nn.ModuleDict({"control": control, "outline": outline}), args, (average, control)
+    )
 
     def loss(step: int, _done: float) -> Tensor:
         size = random.Random(step).choices((0, 1, 2), SIZE_WEIGHTS)[0]
@@ -77,7 +104,7 @@ def train(args: argparse.Namespace) -> None:
             down, mid = control(noisy, t, context, controlnet_cond=hints, return_dict=False)
             residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
             prediction = unet(noisy, t, context, **residuals).sample
-        return diffusion.min_snr_loss(prediction, noise, t)
+        return diffusion.min_snr_loss(prediction, noise, t) + 0.05 * outline(x0)
 
     run.fit(loss, lambda: diffusion.save_part(average.module, out))
 

@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start with: [bold]latentgraph run text_to_image --set 'Prompt.text=a red house at night, snow'[/bold]",
+    epilog="Start with: [bold]latentgraph run text_to_image --set 'Prompt.text=a red house at night'[/bold]",
 )
 
 
@@ -36,7 +36,7 @@ def _main(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Run saved image-generation workflows: typed nodes, a cache that outlives the process, no browser needed."""
+    """Run saved image-generation workflows, with a cache that outlives the process and no browser."""
     del show_version
 
 
@@ -47,7 +47,7 @@ for _point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
 
 
 def main() -> None:
-    """The `latentgraph` command: exit code 0 done, 1 a node failed, 2 bad workflow or arguments, 130 interrupted."""
+    """The `latentgraph` command; exits 0 done, 1 a node failed, 2 bad workflow or arguments, 130 interrupted."""
     debug = "--debug" in sys.argv
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s"

@@ -60,6 +60,6 @@ def _say(disk: DiskTier, found: Stats, as_json: bool, note: str) -> None:
         line({"folder": str(disk.folder), **vars(found)})
         return
     people.print(
-        f"{disk.folder}: {found.results} results, {found.bytes / 2**20:.1f} MB of {found.budget / 2**30:.0f} GB"
-        + (f"; {note}" if note else "")
+        f"{disk.folder}: {found.results} results, "
+        f"{found.bytes / 2**20:.1f} MB of {found.budget / 2**30:.0f} GB" + (f"; {note}" if note else "")
     )

@@ -11,20 +11,41 @@ from engine.cache import Tiers
 from engine.cache.disk import DiskTier
 from engine.config import Settings, make_env, open_tiers
 from engine.node import Value
+from engine.plan import Plan
 from engine.ports import Env, OneOf
 from engine.problems import Problem, WorkflowError, nearest
 from engine.registry import Registry, installed
+from engine.runner import Engine
 from engine.workflow import Workflow, load
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A workflow with all that it needs to be checked and run."""
+    """A workflow with all that it needs to be checked and run.
+
+    Args:
+        problems: What is wrong with the settings given; `planned` adds what is wrong with the workflow.
+    """
 
     workflow: Workflow
     registry: Registry
     env: Env
     tiers: Tiers
+    problems: tuple[Problem, ...] = ()
+
+    def planned(self, engine: Engine) -> Plan:
+        """The plan of the workflow.
+
+        Raises:
+            WorkflowError: With everything that is wrong with the settings and the workflow together.
+        """
+        try:
+            plan = engine.plan(self.workflow)
+        except WorkflowError as error:
+            raise WorkflowError([*self.problems, *error.problems]) from error
+        if self.problems:
+            raise WorkflowError(self.problems)
+        return plan
 
 
 def find_workflow(name: str, registry: Registry) -> Path:
@@ -50,15 +71,16 @@ def opened(name: str, settings: Settings, sets: Iterable[str] = ()) -> Iterator[
     """A workflow by path or shipped name, with `NODE.INPUT=VALUE` settings applied, and its surroundings.
 
     Raises:
-        WorkflowError: It cannot be read, or a setting names nothing; with everything that is wrong.
+        WorkflowError: It cannot be read; what is wrong with the settings stands in `problems`.
     """
     registry = installed()
     workflow = load(find_workflow(name, registry))
-    values, items = _settings(sets, workflow, registry)
+    problems: list[Problem] = []
+    values, items = _settings(sets, workflow, registry, problems)
     workflow = workflow.with_inputs(values)
     tiers = open_tiers(settings)
     try:
-        yield Opened(workflow, registry, make_env(settings, registry, tiers, items), tiers)
+        yield Opened(workflow, registry, make_env(settings, registry, tiers, items), tiers, tuple(problems))
     finally:
         for tier in tiers.tiers:
             if isinstance(tier, DiskTier):
@@ -66,12 +88,11 @@ def opened(name: str, settings: Settings, sets: Iterable[str] = ()) -> Iterator[
 
 
 def _settings(
-    sets: Iterable[str], workflow: Workflow, registry: Registry
+    sets: Iterable[str], workflow: Workflow, registry: Registry, problems: list[Problem]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Path]]]:
-    """The values of `--set`, and the files that they name by path, by role."""
+    """The values of `--set` that name an input, and the files that they name by path, by role."""
     values: dict[str, Any] = {}
     items: dict[str, dict[str, Path]] = {}
-    problems: list[Problem] = []
     for text in sets:
         name, equals, raw = text.partition("=")
         if not equals:
@@ -79,14 +100,14 @@ def _settings(
                 Problem("bad_setting", f"--set {text!r} has no '='", hint="write NODE.INPUT=VALUE")
             )
             continue
+        before = len(problems)
         port = _port(name, workflow, registry, problems)
         value = _value(raw, port, problems)
         one_of = port.fact(OneOf) if port else None
         if one_of and one_of.role and isinstance(value, str) and Path(value).exists():
             items.setdefault(one_of.role, {})[value] = Path(value).resolve()
-        values[name] = value
-    if problems:
-        raise WorkflowError(problems)
+        if len(problems) == before:
+            values[name] = value
     return values, items
 
 
@@ -110,7 +131,7 @@ def _port(name: str, workflow: Workflow, registry: Registry, problems: list[Prob
 
 
 def _value(raw: str, port: Value | None, problems: list[Problem]) -> Any:
-    """JSON where it is JSON of a fitting type, else the text itself; `@file` stands for the file's content."""
+    """JSON where it is JSON of a fitting type, else the text; `@file` stands for the file's content."""
     if raw.startswith("@"):
         try:
             raw = Path(raw[1:]).read_text(encoding="utf-8").rstrip("\n")

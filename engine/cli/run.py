@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from engine import events
 from engine.cache.disk import DiskTier
@@ -72,14 +72,16 @@ def run(
     """Run a workflow and write what it makes."""
     try:
         settings = read_settings(output_directory=output, base_directory=base_directory, device=device)
-        with opened(workflow, settings, sets or ()) as world:
-            with Engine(world.registry, world.env, world.tiers, exact=exact) as engine:
-                plan = engine.plan(world.workflow)
-                if dry_run or explain:
-                    _show_plan(plan, world, explain, as_json)
-                if dry_run:
-                    return
-                done = _execute(engine, plan, as_json, debug)
+        with (
+            opened(workflow, settings, sets or ()) as world,
+            Engine(world.registry, world.env, world.tiers, exact=exact) as engine,
+        ):
+            plan = world.planned(engine)
+            if dry_run or explain:
+                _show_plan(plan, world, explain, as_json)
+            if dry_run:
+                return
+            done = _execute(engine, plan, as_json, debug)
     except WorkflowError as error:
         if not as_json:
             raise
@@ -150,9 +152,8 @@ def _show_plan(plan: Plan, world: Opened, explain: bool, as_json: bool) -> None:
         for id, action, why in rows:
             line({"event": "planned", "node_id": id, "action": action, "why": why})
         return
-    table = Table(
-        "node", "class", "title", "action", *(["why"] if explain else []), box=None, header_style="bold"
-    )
+    headers = ["node", "class", "title", "action", *(["why"] if explain else [])]
+    table = Table(*(Column(name, overflow="fold") for name in headers), box=None, header_style="bold")
     for id, action, why in rows:
         node = plan.graph.nodes[id]
         color = "green" if action.startswith("cached") else "yellow"

@@ -96,9 +96,8 @@ class Board:
 def failed(failure: events.NodeFailed, console: Console = people) -> None:
     """Which node failed, with what, and what to do."""
     title = f' "{failure.title}"' if failure.title else ""
-    console.print(
-        f"[bold red]node {failure.node_id} ({failure.class_type}){escape(title)} failed:[/] {escape(failure.message)}"
-    )
+    where = f"node {failure.node_id} ({failure.class_type}){escape(title)} failed:"
+    console.print(f"[bold red]{where}[/] {escape(failure.message)}")
     if failure.hint:
         console.print(f"      [dim]→ {escape(failure.hint)}[/]")
     if failure.inputs:

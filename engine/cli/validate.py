@@ -63,7 +63,7 @@ def validate(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and details.")] = False,
 ) -> None:
-    """Say everything that is wrong with workflows: classes, links, values, missing files. Loads no weights."""
+    """Say everything that is wrong with workflows: classes, links, values, files. Loads no weights."""
     del debug
     settings = read_settings(base_directory=base_directory, cache="off")
     registry = installed()
