@@ -1,6 +1,8 @@
 """The settings: flags over environment (`LATENTGRAPH_…`) over `latentgraph.toml` over defaults, read once."""
 
+import logging
 import os
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from engine.files import Files
 from engine.ports import Env
 from engine.problems import Problem, WorkflowError
 from engine.registry import Registry
+
+log = logging.getLogger(__name__)
 
 ALIASES = {"unet": "diffusion_models", "clip": "text_encoders"}
 
@@ -102,11 +106,8 @@ def open_tiers(settings: Settings) -> Tiers:
     if str(settings.cache) != "off":
         try:
             tiers.append(DiskTier(settings.cache.expanduser(), int(settings.cache_gb * 2**30)))
-        except OSError as error:
-            problem = f"the cache folder {settings.cache} cannot be used: {error.strerror}"
-            raise WorkflowError(
-                [Problem("bad_setting", problem, hint="set LATENTGRAPH_CACHE to another folder, or to off")]
-            ) from error
+        except (OSError, sqlite3.OperationalError) as error:
+            log.warning("the cache in %s cannot be used (%s); going on without it", settings.cache, error)
     return Tiers(tiers)
 
 

@@ -122,10 +122,13 @@ class Collected:
         return outcome
 
 
-def described(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """What a call was given, in few words for each input: shapes of tensors, short values."""
+def described(node: Node[..., Any], arguments: Mapping[str, Any]) -> dict[str, str]:
+    """What a call was given at its ports, in few words for each: shapes of tensors, short values."""
     words = {}
-    for name, value in arguments.items():
+    for port in node.inputs:
+        if port.name not in arguments or port.fact(Hidden) is not None:
+            continue
+        name, value = port.name, arguments[port.name]
         shape = getattr(value, "shape", None)
         if shape is not None:
             words[name] = f"{type(value).__name__} {list(shape)} {getattr(value, 'dtype', '')}".strip()

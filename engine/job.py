@@ -222,7 +222,7 @@ class Job:
             self.frontier.ready += self.frontier.end(self._keys[id])
             self._lose(id, error.node_id)
         else:
-            self._fail(attempt.node, error, described(attempt.arguments[index]))
+            self._fail(attempt.node, error, described(attempt.node.node, attempt.arguments[index]))
 
     def _share(self, id: str, result: Result, tier: str) -> None:
         """Give a node a result that is at hand."""

@@ -83,7 +83,7 @@ class DiskTier:
         try:
             return _connect(path)
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            if isinstance(error, sqlite3.OperationalError):  # locked, read-only, disk full: not damaged
                 raise
             aside = path.with_suffix(f".damaged-{time.strftime('%Y%m%d-%H%M%S')}")
             log.warning(

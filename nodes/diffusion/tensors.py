@@ -106,7 +106,8 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore", UserWarning)  # about pickle protocols; what matters fails below
             found = torch.load(path, map_location="cpu", weights_only=True)
     except _NOT_PICKLED as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]
+        known = isinstance(error, pickle.UnpicklingError | RuntimeError)
+        reason = str(error).partition("\n")[0].partition(". ")[0] if known else "it is no checkpoint"
         raise NodeFailure(f"cannot read {path.name}: {reason}", _what_to_do(path, error)) from error
     for wrapper in _WRAPPERS:
         if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
@@ -128,7 +129,7 @@ def _what_to_do(path: Path, error: Exception) -> str:
         return "the file is empty; download it again"
     if start.startswith(b"version https://git-lfs"):
         return "this is a Git LFS pointer, not the weights; fetch them with `git lfs pull`"
-    if start.lstrip().startswith((b"<", b"{")) or (start.isascii() and start.decode().isprintable()):
+    if start.lstrip().startswith((b"<", b"{")) or (start.isascii() and start.decode().strip().isprintable()):
         return (
             f"it starts with the text {start[:40].decode('utf-8', 'replace')!r}; download the weights again"
         )
