@@ -3,9 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from engine.attempt import Attempt, BlockedInput
+from engine.expand import RunNodes, wanted_links
 from engine.frontier import Frontier
-from engine.graph import Link
+from engine.graph import Link, is_link
 from engine.lane import Lane, Walk
+from engine.ports import Blocked
+from engine.problems import NodeFailure
+from engine.steps import Need, Subgraph
 
 
 class UpstreamError(Exception):
@@ -22,21 +27,54 @@ class Asks:
     Args:
         demand: Has a node's result made.
         parked: How many walks wait.
+        outputs: Output nodes that were added.
     """
 
-    def __init__(self, frontier: Frontier, lane: Lane, demand: Callable[[str], None]) -> None:
+    def __init__(self, frontier: Frontier, cast: RunNodes, lane: Lane, demand: Callable[[str], None]) -> None:
         self.parked = 0
-        self._frontier, self._lane, self._demand = frontier, lane, demand
+        self.outputs: list[str] = []
+        self._frontier, self._cast, self._lane, self._demand = frontier, cast, lane, demand
         self._looks: dict[str, list[Callable[[], None]]] = {}
 
-    def when(self, walk: Walk, links: Sequence[Link], answer: Callable[[list[list[Any]]], Any]) -> None:
+    def answer(self, attempt: Attempt, index: int, walk: Walk, ask: Need | Subgraph) -> None:
+        """Have what a generator asks for made, and resume it with that."""
+        if isinstance(ask, Subgraph):
+            return self._expand(attempt, walk, ask)
+        node, whole = attempt.node, attempt.node.node.takes_lists
+        link = node.links.get(ask.port)
+        if link is None:
+            literal = node.literals.get(ask.port)
+            return self._lane.resume(walk, [literal] if whole else literal)
+        self._when(attempt, walk, [link], lambda values: _one_value(values[0], index, whole))
+
+    def _expand(self, attempt: Attempt, walk: Walk, ask: Subgraph) -> None:
+        try:
+            outputs = self._cast.grow(attempt.node.id, ask)
+        except NodeFailure as failure:
+            return self._lane.resume(walk, error=failure)
+        self.outputs += outputs
+        for id in outputs:
+            self._frontier.keep(id)
+            self._demand(id)
+
+        def results(values: list[list[Any]]) -> list[list[Any]]:
+            found = iter(values)
+            return [next(found) if is_link(r) else [r] for r in ask.results]
+
+        self._when(attempt, walk, wanted_links(ask), results)
+
+    def _when(
+        self, attempt: Attempt, walk: Walk, links: Sequence[Link], answer: Callable[[list[list[Any]]], Any]
+    ) -> None:
         """Resume a walk once all links have a value, or throw there when one of them is lost.
 
         Args:
-            answer: Makes what the walk is sent, of the list of values at each link.
+            attempt: Whose walk it is; it counts how many of its walks are parked.
+            answer: Makes what the walk is sent, of the list of values at each link; may raise NodeFailure.
         """
-        wanted = {link.node_id for link in links}
+        wanted = list({link.node_id: None for link in links})
         self.parked += 1
+        attempt.parked += 1
         over = False
 
         def look() -> None:
@@ -46,14 +84,18 @@ class Asks:
                 return
             over = True
             self.parked -= 1
+            attempt.parked -= 1
             if lost is not None:
-                return self._lane.resume(walk, error=UpstreamError(self._frontier.lost[lost]))
-            values = [self._frontier.results[x.node_id].outputs[x.slot] for x in links]
-            self._lane.resume(walk, answer(values))
+                self._lane.resume(walk, error=UpstreamError(self._frontier.lost[lost]))
+            else:
+                values = [self._frontier.results[x.node_id].outputs[x.slot] for x in links]
+                self._resume(walk, values, answer)
+            self._frontier.release(wanted)
 
         for id in wanted:
             self._frontier.keep(id)
             self._looks.setdefault(id, []).append(look)
+        for id in wanted:
             self._demand(id)
         look()
 
@@ -63,5 +105,30 @@ class Asks:
             look()
 
     def stuck(self) -> str | None:
-        """A node that somebody waits for, or None."""
-        return next(iter(self._looks), None)
+        """A node without a result that somebody waits for, or None."""
+        frontier = self._frontier
+        return next(
+            (id for id in self._looks if id not in frontier.results and id not in frontier.lost), None
+        )
+
+    def _resume(self, walk: Walk, values: list[list[Any]], answer: Callable[[list[list[Any]]], Any]) -> None:
+        try:
+            value = answer(values)
+        except NodeFailure as failure:
+            return self._lane.resume(walk, error=failure)
+        if isinstance(value, Blocked):
+            return self._lane.resume(walk, error=BlockedInput(value))
+        return self._lane.resume(walk, value)
+
+
+def _one_value(values: Sequence[Any], index: int, whole: bool) -> Any:
+    """What the call with this index gets of a lazy input's list: its item, or all of it.
+
+    Raises:
+        NodeFailure: The list is empty and one value is wanted.
+    """
+    if whole:
+        return next((v for v in values if isinstance(v, Blocked)), list(values))
+    if not values:
+        raise NodeFailure("a lazy input is an empty list, so there is no value to give")
+    return values[min(index, len(values) - 1)]

@@ -35,6 +35,14 @@ class Told:
     blocked: Callable[["Attempt", str], None]
 
 
+class BlockedInput(Exception):
+    """A lazy input turned out to be a blocker; thrown into the generator that asked for it."""
+
+    def __init__(self, blocker: Blocked) -> None:
+        self.blocker = blocker
+        super().__init__(blocker.message or "a lazy input is blocked")
+
+
 class Attempt:
     """Runs the calls of one node and gathers their outcomes.
 
@@ -42,6 +50,8 @@ class Attempt:
         arguments: The keyword arguments of each call.
         job: Whose walks these are, for `Lane.stop_job`.
         later: Has something done on the loop's thread, from any thread.
+        ran: Whether any call was made; not when all had a blocker among their inputs.
+        parked: How many of its calls wait for nodes of the run.
     """
 
     def __init__(
@@ -54,33 +64,60 @@ class Attempt:
     ) -> None:
         self.node, self.arguments = node, arguments
         self.collected = Collected(node.node, [None] * len(arguments))
-        self.ended = False
+        self.ran = False
+        self.parked = 0
         self._job, self._told, self._later = job, told, later
         self._left = len(arguments)
         self._started = time.perf_counter()
         self._steps: dict[int, Progress] = {}
+        self._stopping = False
+        self._at = 0
+        self._walks: list[Walk] = []
+        self._tasks: list[asyncio.Task[Any]] = []
 
     @property
     def seconds(self) -> float:
         """Seconds since it began."""
         return time.perf_counter() - self._started
 
+    @property
+    def idle(self) -> bool:
+        """Whether every call that has not ended waits for nodes of the run."""
+        return self.parked > 0 and self.parked >= self._left
+
+    def stop(self) -> None:
+        """End all calls at their next step; asked again, nothing more happens."""
+        if self._stopping:
+            return
+        self._stopping = True
+        for walk in self._walks:
+            self._lane.stop(walk)
+        for task in self._tasks:
+            task.cancel()
+
     def start(self, lane: Lane, pool: Executor, loop: asyncio.AbstractEventLoop) -> None:
         """Start all calls; returns at once."""
+        self._lane = lane
         fn = self.node.node.fn
         live = self._unblocked()
-        if not live:
-            self._later(lambda: self._told.completed(self))
-        elif inspect.isgeneratorfunction(fn):
-            for i in live:
-                self._walk(lane, i)
-        elif inspect.iscoroutinefunction(fn):
-            for i in live:
-                self._task(loop, i)
-        elif self.node.node.lane == "device":
-            lane.run(lambda: self._plain(live), lambda values, error: self._plain_ended(live, values, error))
-        else:
-            pool.submit(self._on_host, live)
+        self.ran = bool(live)
+        try:
+            if not live:
+                self._later(lambda: self._told.completed(self))
+            elif inspect.isgeneratorfunction(fn):
+                for i in live:
+                    self._walk(lane, i)
+            elif inspect.iscoroutinefunction(fn):
+                for i in live:
+                    self._task(loop, i)
+            elif self.node.node.lane == "device":
+                lane.run(
+                    lambda: self._plain(live), lambda values, error: self._plain_ended(live, values, error)
+                )
+            else:
+                pool.submit(self._on_host, live)
+        except TypeError as error:  # it cannot be called with these arguments; only added nodes get here
+            self._fail_later(live[0], error)
 
     def _unblocked(self) -> list[int]:
         """The calls to make; those with a blocker among their inputs pass it on instead."""
@@ -97,19 +134,29 @@ class Attempt:
         return live
 
     def _plain(self, live: list[int]) -> list[Any]:
+        values = []
         with computing():
-            return [self.node.node.fn(**self.arguments[i]) for i in live]
+            for self._at in live:
+                if self._stopping:
+                    raise Stopped()
+                values.append(self.node.node.fn(**self.arguments[self._at]))
+        return values
 
     def _on_host(self, live: list[int]) -> None:
         try:
-            self._plain_ended(live, self._plain(live), None)
-        except Exception as error:
-            self._plain_ended(live, None, error)
+            values = self._plain(live)
+        except BaseException as error:  # even SystemExit: a node must not leave its job waiting
+            return self._plain_ended(live, None, error)
+        self._plain_ended(live, values, None)
+
+    def _fail_later(self, index: int, error: BaseException) -> None:
+        self._later(lambda: self._told.failed(self, index, error))
 
     def _plain_ended(self, live: list[int], values: Any, error: BaseException | None) -> None:
+        if error is not None:
+            return self._fail_later(self._at, error)
+
         def thunk() -> None:
-            if error:
-                return self._told.failed(self, live[0], error)
             for i, value in zip(live, values, strict=True):
                 self.collected.outcomes[i] = value
             self._told.completed(self)
@@ -118,6 +165,7 @@ class Attempt:
 
     def _task(self, loop: asyncio.AbstractEventLoop, index: int) -> None:
         task = loop.create_task(self.node.node.fn(**self.arguments[index]))
+        self._tasks.append(task)
 
         def done(task: asyncio.Task[Any]) -> None:
             error = Stopped() if task.cancelled() else task.exception()
@@ -134,6 +182,7 @@ class Attempt:
             told=lambda progress: self._later(lambda: self._progress(index, progress)),
             ended=lambda value, error: self._later(lambda: self._outcome(index, value, error)),
         )
+        self._walks.append(walk)
         lane.start(walk)
 
     def _progress(self, index: int, progress: Progress) -> None:
@@ -142,7 +191,11 @@ class Attempt:
         self._told.progressed(self, step, progress.total * len(self.arguments), progress.preview)
 
     def _outcome(self, index: int, value: Any, error: BaseException | None) -> None:
-        if error is not None:
+        if isinstance(error, BlockedInput):
+            value = Blocked()
+            if error.blocker.message is not None:
+                self._told.blocked(self, error.blocker.message)
+        elif error is not None:
             return self._told.failed(self, index, error)
         self.collected.outcomes[index] = value
         self._left -= 1

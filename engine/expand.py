@@ -1,13 +1,71 @@
-"""Nodes that a running node adds: checked for new ids, bound, ordered."""
+"""The nodes of a run: those of its plan, and those that running nodes add (bound, keyed, checked for new ids)."""
 
 from collections.abc import Container, Mapping
+from typing import Any
 
 import networkx as nx
 
-from engine.graph import GraphNode, bind_node
+from engine.cache import KeyParts
+from engine.graph import GraphNode, Link, bind_node, is_link
+from engine.keys import address, key_parts
+from engine.plan import Plan
+from engine.ports import Env
 from engine.problems import NodeFailure
 from engine.registry import Registry
 from engine.steps import Subgraph
+
+
+class RunNodes:
+    """Every node of a run by id, with its key; `hidden` is what hidden inputs get."""
+
+    def __init__(self, plan: Plan, registry: Registry, env: Env) -> None:
+        self.nodes: dict[str, GraphNode] = dict(plan.graph.nodes)
+        self.keys: dict[str, str] = dict(plan.keys)
+        self.parts: dict[str, KeyParts] = dict(plan.parts)
+        self.hidden: dict[str, Any] = {
+            "PROMPT": plan.graph.workflow.as_api(),
+            "EXTRA_PNGINFO": dict(plan.extra) or None,
+        }
+        self._registry, self._env = registry, env
+        self._tops: dict[str, str] = {}
+
+    def top(self, id: str) -> str:
+        """The node of the workflow that an added node came from; itself for one of the workflow."""
+        return self._tops.get(id, id)
+
+    def grow(self, parent: str, ask: Subgraph) -> list[str]:
+        """Add the nodes that a running node asks for; returns the ids of the output nodes among them.
+
+        Raises:
+            NodeFailure: They cannot be added, and none is.
+        """
+        added = expanded(ask, self._registry, self.nodes)
+        known = {**added}
+        for id, node in added.items():
+            for link in node.links.values():
+                self._check(link, known, f"node {id} that it adds")
+        for link in wanted_links(ask):
+            self._check(link, known, "what it asks for")
+        self.nodes |= added
+        for id, node in added.items():
+            self._tops[id] = self.top(parent)
+            self.parts[id] = key_parts(node, self.keys, self._env)
+            self.keys[id] = address(self.parts[id])
+        return [id for id, node in added.items() if node.node.is_output]
+
+    def _check(self, link: Link, added: Mapping[str, GraphNode], who: str) -> None:
+        source = added.get(link.node_id) or (self.nodes[link.node_id] if link.node_id in self.keys else None)
+        if source is None:
+            raise NodeFailure(f"{who} links to {link.node_id!r}, which is not there")
+        if link.slot >= len(source.node.outputs):
+            raise NodeFailure(
+                f"{who} links to output {link.slot} of {link.node_id}, which has no such output"
+            )
+
+
+def wanted_links(ask: Subgraph) -> list[Link]:
+    """The links among a subgraph's results."""
+    return [Link(r[0], int(r[1])) for r in ask.results if is_link(r)]
 
 
 def expanded(ask: Subgraph, registry: Registry, taken: Container[str]) -> dict[str, GraphNode]:
@@ -25,10 +83,11 @@ def expanded(ask: Subgraph, registry: Registry, taken: Container[str]) -> dict[s
         )
     added: dict[str, GraphNode] = {}
     for id, saved in ask.nodes.items():
-        declared = registry.nodes.get(saved["class_type"])
+        name: Any = saved.get("class_type") if isinstance(saved, Mapping) else None
+        declared = registry.nodes.get(name) if isinstance(name, str) else None
         if declared is None:
-            raise NodeFailure(f"it adds a node of the unknown class {saved['class_type']!r}")
-        added[id], problems = bind_node(id, declared, saved.get("inputs", {}))
+            raise NodeFailure(f"it adds a node of the unknown class {name!r}")
+        added[id], problems = bind_node(id, declared, saved.get("inputs") or {})
         if problems:
             raise NodeFailure(str(problems[0]))
     return {id: added[id] for id in _sources_first(added)}

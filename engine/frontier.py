@@ -1,5 +1,7 @@
 """Which nodes of a run wait, are ready, have a result or are lost: plain bookkeeping, O(1) for each link."""
 
+from collections.abc import Iterable
+
 from engine.cache import Result
 from engine.graph import GraphNode
 
@@ -12,6 +14,8 @@ class Frontier:
         lost: Nodes that failed or were skipped, and the failed node that is the cause.
         pending: Demanded nodes without a result: how many inputs each still waits for.
         ready: Nodes whose inputs are there; the newest goes first, which keeps few results alive.
+        made: Nodes that have had a result, kept or not.
+        volatile: Nodes whose result must stay, because running them again would give another.
     """
 
     def __init__(self) -> None:
@@ -19,29 +23,37 @@ class Frontier:
         self.lost: dict[str, str] = {}
         self.pending: dict[str, int] = {}
         self.ready: list[str] = []
+        self.made: set[str] = set()
+        self.volatile: set[str] = set()
         self._waiters: dict[str, list[str]] = {}
+        self._followers: dict[str, list[str]] = {}
         self._uses: dict[str, int] = {}
-        self._holding: set[str] = set()  # nodes that keep their inputs; one served from the cache does not
-        self._under_way: dict[str, list[str]] = {}
-        self._holder: dict[str, str] = {}
+        self._holds: dict[str, list[str]] = {}
 
     def settled(self, id: str) -> bool:
-        """Whether a node has been demanded, made or lost already."""
+        """Whether a node has been demanded, and is under way, at hand or lost."""
         return id in self.results or id in self.lost or id in self.pending
 
     def keep(self, id: str) -> None:
         """Somebody wants this node's result; it stays until as many have let go."""
         self._uses[id] = self._uses.get(id, 0) + 1
 
+    def release(self, ids: Iterable[str]) -> None:
+        """Let go of results that were kept; what nobody wants any more is dropped."""
+        for id in ids:
+            self._uses[id] = left = self._uses.get(id, 0) - 1
+            if left <= 0 and id not in self.volatile:
+                self.results.pop(id, None)
+
     def wait(self, node: GraphNode) -> tuple[list[str], str | None]:
-        """Count what a demanded node waits for.
+        """Count what a demanded node waits for, and keep its inputs until it has ended.
 
         Returns:
             The nodes to demand for it, and the lost node that it depends on, if any.
         """
         missing: list[str] = []
         lost = None
-        self._holding.add(node.id)
+        self._holds[node.id] = [link.node_id for link in node.links.values()]
         for port, link in node.links.items():
             self.keep(link.node_id)
             value = node.node.input(port)
@@ -57,36 +69,22 @@ class Frontier:
             self.ready.append(node.id)
         return missing, lost
 
-    def held(self, key: str) -> Result | None:
-        """The result of a node with this key, if one of this run is still at hand."""
-        holder = self._holder.get(key)
-        return None if holder is None else self.results.get(holder)
+    def follow(self, id: str, leader: str) -> None:
+        """A demanded node takes the result of another, which has the same key."""
+        self.pending[id] = 1
+        self._followers.setdefault(leader, []).append(id)
 
-    def begin(self, id: str, key: str) -> bool:
-        """Whether a node may run now; if another with its key is under way, it waits for that one's result."""
-        if key in self._under_way:
-            self._under_way[key].append(id)
-            return False
-        self._under_way[key] = []
-        return True
+    def followers(self, leader: str) -> list[str]:
+        """The nodes that follow this one; asked once, when it has its result."""
+        return self._followers.pop(leader, [])
 
-    def end(self, key: str) -> list[str]:
-        """A node with this key has ended; returns the nodes that waited for its result."""
-        return self._under_way.pop(key, [])
-
-    def have(self, node: GraphNode, key: str, result: Result, volatile: frozenset[str] = frozenset()) -> None:
-        """A node has its result: ready those that waited for it alone, drop inputs that nobody wants any more.
-
-        Args:
-            volatile: Its sources whose result must stay, because running them again would give another.
-        """
-        self.pending.pop(node.id, None)
-        self.results[node.id] = result
-        self._holder[key] = node.id
-        if node.id in self._holding:
-            self._holding.discard(node.id)
-            self._release(node, volatile)
-        for waiter in self._waiters.pop(node.id, []):
+    def have(self, id: str, result: Result) -> None:
+        """A node has its result: ready those that waited for it alone, let go of its inputs."""
+        self.pending.pop(id, None)
+        self.results[id] = result
+        self.made.add(id)
+        self.release(self._holds.pop(id, ()))
+        for waiter in self._waiters.pop(id, []):
             if waiter in self.pending:
                 self.pending[waiter] -= 1
                 if self.pending[waiter] == 0:
@@ -98,15 +96,10 @@ class Frontier:
         self.pending.pop(id, None)
         self.lost[id] = because
         for gone in lost:
-            for waiter in self._waiters.pop(gone, []):
+            self.release(self._holds.pop(gone, ()))
+            for waiter in (*self._waiters.pop(gone, ()), *self._followers.pop(gone, ())):
                 if waiter in self.pending:
                     del self.pending[waiter]
                     self.lost[waiter] = because
                     lost.append(waiter)
         return lost
-
-    def _release(self, node: GraphNode, volatile: frozenset[str]) -> None:
-        for link in node.links.values():
-            self._uses[link.node_id] = left = self._uses.get(link.node_id, 0) - 1
-            if left <= 0 and link.node_id not in volatile:
-                self.results.pop(link.node_id, None)

@@ -7,9 +7,13 @@ from typing import Any
 import networkx as nx
 
 from engine.node import Node
+from engine.ports import Hidden
 from engine.problems import Problem, nearest
 from engine.registry import Registry
 from engine.workflow import Workflow
+
+
+MAX_SLOT = 2**31
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def bind_node(
     links: dict[str, Link] = {}
     problems: list[Problem] = []
     for value in declared.inputs:
-        if value.name not in inputs:
+        if value.name not in inputs or value.fact(Hidden) is not None:
             continue
         found = inputs[value.name]
         if isinstance(found, dict) and set(found) == {"__value__"}:
@@ -134,5 +138,6 @@ def is_link(value: Any) -> bool:
         and isinstance(value[0], str)
         and isinstance(value[1], int | float)
         and not isinstance(value[1], bool)
-        and value[1] == int(value[1]) >= 0
+        and 0 <= value[1] < MAX_SLOT  # not NaN either
+        and value[1] == int(value[1])
     )

@@ -42,7 +42,10 @@ def gather(node: GraphNode, results: Mapping[str, Result], hidden: Mapping[str, 
             else:
                 lists[name] = results[link.node_id].outputs[link.slot]
         elif name in node.literals:
-            lists[name] = [node.literals[name]]
+            if value.lazy:
+                lazy.append(name)
+            else:
+                lists[name] = [node.literals[name]]
     return Gathered(lists, tuple(lazy))
 
 
@@ -58,7 +61,7 @@ def calls(node: GraphNode, gathered: Gathered, env: Env) -> list[dict[str, Any]]
     given: dict[str, Any] = {name: env[kind] for name, kind in node.node.given.items()}
     lazy: dict[str, Any] = {name: Lazy(name) for name in gathered.lazy}
     if node.node.takes_lists:
-        return [{**gathered.lists, **lazy, **given}]
+        return [{**{name: list(v) for name, v in gathered.lists.items()}, **lazy, **given}]
     count = max((len(v) for v in gathered.lists.values()), default=1)
     if empty := [name for name, v in gathered.lists.items() if not v]:
         raise NodeFailure(f"{', '.join(empty)}: the list is empty, so there is nothing to call the node with")
@@ -102,6 +105,9 @@ class Collected:
                 outcome = outcome.value
             for slot, declared, value in zip(slots, self.node.outputs, self._values(outcome), strict=True):
                 if declared.is_list and not isinstance(value, Blocked):
+                    if not isinstance(value, list | tuple):
+                        found = type(value).__name__
+                        raise NodeFailure(f"{self.node.name} declares a list and returned {found}")
                     slot.extend(value)
                 else:
                     slot.append(value)

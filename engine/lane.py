@@ -95,8 +95,7 @@ class Lane:
 
     def start(self, walk: Walk) -> None:
         """Begin to drive a generator; returns at once."""
-        self._walks.add(walk)
-        self._inbox.put(lambda: self._step(walk, None))
+        self._inbox.put(lambda: self._begin(walk))
 
     def resume(self, walk: Walk, answer: Any = None, error: BaseException | None = None) -> None:
         """Answer the `Need` or `Subgraph` that a walk asked for, or throw the error there."""
@@ -107,11 +106,16 @@ class Lane:
 
         def task() -> None:
             try:
-                ended(fn(), None)
-            except Exception as error:
-                ended(None, error)
+                value = fn()
+            except BaseException as error:  # even SystemExit: a node must not end the lane
+                return ended(None, error)
+            ended(value, None)
 
         self._inbox.put(task)
+
+    def stop(self, walk: Walk) -> None:
+        """Close a generator at its next step."""
+        self._inbox.put(lambda: self._close(walk))
 
     def stop_job(self, job: Hashable) -> None:
         """Close all generators of a job at their next step."""
@@ -132,14 +136,24 @@ class Lane:
                     continue
                 if task is None:
                     for walk in list(self._walks):
-                        self._end(walk, None, Stopped())
+                        self._close(walk)
                     return
                 task()
 
+    def _begin(self, walk: Walk) -> None:
+        self._walks.add(walk)
+        self._step(walk, None)
+
     def _stop(self, job: Hashable) -> None:
         for walk in [w for w in self._walks if w.job == job]:
+            self._close(walk)
+
+    def _close(self, walk: Walk) -> None:
+        try:
             walk.steps.close()
-            self._end(walk, None, Stopped())
+        except Exception:
+            log.exception("a node raised while it was being stopped")
+        self._end(walk, None, Stopped())
 
     def _end(self, walk: Walk, value: Any, error: BaseException | None) -> None:
         if not walk.done:
@@ -155,15 +169,19 @@ class Lane:
                     ask = walk.steps.throw(error) if error else walk.steps.send(answer)
             except StopIteration as stop:
                 return self._end(walk, stop.value, None)
-            except Exception as failure:
+            except BaseException as failure:  # even SystemExit: a node must not end the lane
                 return self._end(walk, None, failure)
             answer = error = None
             if isinstance(ask, Progress):
                 walk.told(ask)
             elif isinstance(ask, Call):
-                if ask.requests:
+                if not ask.requests:
+                    answer = []
+                    continue
+                try:
                     return self._queue(walk, ask)
-                answer = []
+                except Exception as failure:  # the target's own code: its caller is told
+                    error = failure
             elif isinstance(ask, Need | Subgraph):
                 return walk.asked(ask)
             else:
@@ -171,8 +189,9 @@ class Lane:
 
     def _queue(self, walk: Walk, ask: Call) -> None:
         waiting = _Waiting(walk, [None] * len(ask.requests), len(ask.requests))
-        for i, request in enumerate(ask.requests):
-            key = (ask.target, ask.target.batch_key(request))
+        keys = [(ask.target, ask.target.batch_key(request)) for request in ask.requests]
+        hash(tuple(keys))  # raises before anything is queued
+        for i, (key, request) in enumerate(zip(keys, ask.requests, strict=True)):
             group = self._groups.get(key)
             if group is None:
                 group = self._groups[key] = _Group(ask.target)
@@ -193,8 +212,8 @@ class Lane:
             return
         started = time.perf_counter()
         try:
-            answers = self._answered(group.target, [r.request for r in rows])
-        except Exception as error:
+            answers, rung = self._answered(group.target, [r.request for r in rows])
+        except BaseException as error:
             for waiting in dict.fromkeys(r.waiting for r in rows):
                 waiting.failed = True
                 self._step(waiting.walk, None, error)
@@ -202,7 +221,7 @@ class Lane:
         jobs = len({r.waiting.walk.job for r in rows})
         name = getattr(group.target, "label", type(group.target).__name__)
         seconds = time.perf_counter() - started
-        self._listen(ModelBatch(name, len(rows), self._rung(len(rows)), jobs, seconds))
+        self._listen(ModelBatch(name, len(rows), rung, jobs, seconds))
         ready = []
         for row, answer in zip(rows, answers, strict=True):
             row.waiting.answers[row.index] = answer
@@ -217,36 +236,44 @@ class Lane:
             return self._rungs[-1]
         return next(r for r in self._rungs if r >= rows)
 
-    def _answered(self, target: Any, requests: list[Any]) -> list[Any]:
-        """Answers to at most a rung of requests; out of memory, evict and retry, then halve."""
+    def _answered(self, target: Any, requests: list[Any]) -> tuple[list[Any], int]:
+        """Answers to at most a rung of requests, and the rung; out of memory, evict and retry, then halve."""
         rung = self._rung(len(requests))
-        padded = [*requests, *[requests[-1]] * (rung - len(requests))]
+        answers = self._tried(target, requests, rung)
+        if answers is None:
+            freed = self._devices.free() // 2**20
+            self._listen(Notice(f"out of memory with {rung} rows: freed {freed} MB, trying again"))
+            answers = self._tried(target, requests, rung)
+        while answers is None and rung > 1:
+            rung = max(r for r in LADDER if r <= rung // 2)
+            self._listen(Notice(f"still out of memory: trying with {rung} rows"))
+            answers = self._tried(target, requests, rung)
+        if answers is None:  # a single row does not fit: let the error through
+            return [a for r in requests for a in self._forward(target, [r])], 1
+        return answers, rung
+
+    def _tried(self, target: Any, requests: list[Any], rung: int) -> list[Any] | None:
+        """Answers, a rung at a time; None where memory was not enough."""
+        answers: list[Any] = []
         try:
-            return self._forward(target, padded)[: len(requests)]
+            for at in range(0, len(requests), rung):
+                part = requests[at : at + rung]
+                padded = [*part, *[part[-1]] * (rung - len(part))]
+                answers += self._forward(target, padded)[: len(part)]
         except Exception as error:
             if not _out_of_memory(error):
                 raise
             log.warning("out of memory in a batch of %s rows", rung)
-        self._listen(
-            Notice(f"out of memory with {rung} rows: freed {self._devices.free() // 2**20} MB, trying again")
-        )
-        try:
-            return self._forward(target, padded)[: len(requests)]
-        except Exception as error:
-            if not _out_of_memory(error) or rung == 1:
-                raise
-        half = max(r for r in LADDER if r <= rung // 2)
-        self._listen(Notice(f"still out of memory: trying with {half} rows"))
-        answers: list[Any] = []
-        for at in range(0, len(requests), half):
-            part = requests[at : at + half]
-            answers += self._forward(target, [*part, *[part[-1]] * (half - len(part))])[: len(part)]
+            return None
         return answers
 
     @staticmethod
     def _forward(target: Any, requests: list[Any]) -> list[Any]:
         with computing():
-            return list(target.answer(requests))
+            answers = list(target.answer(requests))
+        if len(answers) != len(requests):
+            raise RuntimeError(f"{target!r:.60} gave {len(answers)} answers to {len(requests)} requests")
+        return answers
 
 
 def _out_of_memory(error: BaseException) -> bool:

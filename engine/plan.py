@@ -25,7 +25,8 @@ class Plan:
         parts: The key parts of each needed node.
         keys: The key of each needed node.
         runs: Ids of nodes that run, sources first; nodes behind lazy links are left out until asked for.
-        served: For nodes whose result is at hand, the tier that has it.
+        served: For nodes whose result is at hand, the tier that has it; "run" for one whose twin with the same
+            key runs.
         lazy: Ids that may run if a lazy input asks for them.
         extra: Goes into outputs beside the workflow (`extra_pnginfo`).
     """
@@ -103,18 +104,25 @@ def _walk(
     runs: set[str] = set()
     lazy: set[str] = set()
     served: dict[str, str] = {}
-    stack = list(targets)
+    leaders: dict[str, str] = {}
+    stack = list(targets)[::-1]
     while stack:
         id = stack.pop()
         if id in runs or id in served:
             continue
-        tier = tiers.where(keys[id])
-        if tier and graph.nodes[id].node.is_output and not outputs_there(tiers, keys[id], env):
+        tier = "run" if keys[id] in leaders else tiers.where(keys[id])
+        if (
+            tier != "run"
+            and tier
+            and graph.nodes[id].node.is_output
+            and not outputs_there(tiers, keys[id], env)
+        ):
             tier = None
         if tier:
             served[id] = tier
             continue
         runs.add(id)
+        leaders[keys[id]] = id
         node = graph.nodes[id]
         for port, link in node.links.items():
             value = node.node.input(port)

@@ -1,6 +1,7 @@
 """The engine: what all runs share (threads, device lane, cache), and a run from its plan to its outputs."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,12 @@ from engine import events
 from engine.cache import Result, Tiers
 from engine.devices import Devices
 from engine.files import Files
-from engine.job import Job, Services
+from engine.job import Job
 from engine.lane import LADDER, Lane
 from engine.plan import Plan, make_plan
 from engine.ports import Env
 from engine.registry import Registry
+from engine.services import Services
 from engine.workflow import Workflow
 
 
@@ -87,7 +89,8 @@ class Engine:
         loop, listen = asyncio.get_running_loop(), job.listen
 
         def from_lane(event: events.Event) -> None:
-            loop.call_soon_threadsafe(listen, event)
+            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+                loop.call_soon_threadsafe(listen, event)
 
         listen(events.RunStarted(len(job.plan.runs), tuple(job.plan.served)))
         self._listeners.add(from_lane)
@@ -133,9 +136,9 @@ class Engine:
     def _outputs(self, job: Job) -> Iterable[Mapping[str, str]]:
         if Files not in self.env:
             return
-        for id in job.plan.targets:
+        for id in job.outputs:
             result = job.frontier.results.get(id)
             for entry in (e for entries in (result.ui if result else {}).values() for e in entries):
                 path: Any = self.env[Files].saved(entry) if isinstance(entry, dict) else None
                 if path is not None:
-                    yield {"node": id, "path": str(path), "sha256": entry.get("sha256", "")}
+                    yield {"node": job.cast.top(id), "path": str(path), "sha256": entry.get("sha256", "")}

@@ -6,6 +6,7 @@ from engine.registry import Pack
 
 _HERE = Path(__file__).parent
 _STORYBOOK = _HERE / "storybook"
+_UPSCALER = "storybook_x2.safetensors"
 
 PACK = Pack(
     name="latentgraph",
@@ -38,7 +39,7 @@ PACK = Pack(
         "vae": {"storybook": _STORYBOOK / "vae"},
         "controlnet": {"storybook_canny": _STORYBOOK / "controlnet" / "storybook_canny"},
         "loras": {"storybook_sketch.safetensors": _STORYBOOK / "loras" / "storybook_sketch.safetensors"},
-        "upscale_models": {"storybook_x2.safetensors": _STORYBOOK / "upscale_models" / "storybook_x2.safetensors"},
+        "upscale_models": {_UPSCALER: _STORYBOOK / "upscale_models" / _UPSCALER},
         "input": {p.name: p for p in sorted((_STORYBOOK / "input").glob("*.png"))},
     },
     workflows=_HERE.parent / "workflows",

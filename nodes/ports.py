@@ -64,7 +64,7 @@ class Cond:
 @Port("CONDITIONING", stored=True)
 @dataclass(frozen=True)
 class Conditioning:
-    """An ordered list of embeddings with their options; their predictions are averaged by strength and mask."""
+    """An ordered list of embeddings with their options; predictions are averaged by strength and mask."""
 
     entries: tuple[Cond, ...]
 
@@ -99,8 +99,3 @@ class SamplerChoice:
 
 Guide: TypeAlias = Callable[[Tensor, Tensor], Steps[Tensor]]
 """(x [B, C, h, w], sigma []) to the denoised estimate, by asking the model."""
-
-__all__ = [
-    "Cond", "Conditioning", "Fraction", "Guide", "Image", "Json", "Latent", "Mask", "Noise", "SamplerChoice", "Seed",
-    "Sigmas",
-]  # fmt: skip

@@ -16,6 +16,7 @@ TITLE, SMALL, TEXT = 13.0, 9.5, 11.0
 HEADER, PORT_ROW, ROW, PAD = 40.0, 18.0, 16.0, 12.0
 NARROWEST, WIDEST = 150.0, 260.0
 LONGEST_TEXT = 2000
+MOST_SLOTS = 63
 ANY = "*"
 
 
@@ -143,15 +144,15 @@ def diagram(
     for node in workflow.nodes.values():
         for value in node.inputs.values():
             if is_link(value):
-                slots[value[0]] = max(slots.get(value[0], 0), int(value[1]) + 1)
+                slots[value[0]] = max(slots.get(value[0], 0), _slot(value) + 1)
     outputs = {id: _outputs(n, registry, slots.get(id, 0)) for id, n in workflow.nodes.items()}
     boxes, wires = {}, []
     for id, node in workflow.nodes.items():
         linked = [(k, v) for k, v in node.inputs.items() if is_link(v) and v[0] in workflow.nodes]
-        kinds = [_kind(node, port, outputs[v[0]][int(v[1])][1], registry) for port, v in linked]
+        kinds = [_kind(node, port, outputs[v[0]][_slot(v)][1], registry) for port, v in linked]
         boxes[id] = _box(id, node, linked, kinds, outputs[id], by_node.get(id, ()), registry)
         wires += [
-            Wire(v[0], int(v[1]), id, row, kind)
+            Wire(v[0], _slot(v), id, row, kind)
             for row, ((_, v), kind) in enumerate(zip(linked, kinds, strict=True))
         ]
     return Diagram(plain(name), boxes, tuple(wires), tuple(notes))
@@ -182,10 +183,14 @@ def _box(
 
 
 def _outputs(node: WorkflowNode, registry: Registry, used: int) -> tuple[tuple[str, str], ...]:
-    """The declared outputs, and as many more as links ask for (up to a bound)."""
+    """The declared outputs, and as many more as links ask for."""
     declared = registry.nodes.get(node.class_type)
     ports = [(plain(v.name), v.kind) for v in declared.outputs] if declared else []
     return tuple(ports + [(f"output {i}", ANY) for i in range(len(ports), used)])
+
+
+def _slot(link: list[Any]) -> int:
+    return min(int(link[1]), MOST_SLOTS)
 
 
 def _kind(node: WorkflowNode, port: str, given: str, registry: Registry) -> str:
@@ -200,6 +205,8 @@ def _said(value: Any) -> str:
         value = value["__value__"]
     if isinstance(value, bool):
         return "on" if value else "off"
+    if value in ("", None):
+        return "(empty)"
     if isinstance(value, float):
         return f"{value:g}"
     return plain(str(value)[:LONGEST_TEXT])

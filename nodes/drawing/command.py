@@ -61,9 +61,7 @@ def draw(
         raise _refused(f"{output}: {error.strerror}", "choose another file") from error
     closing = sum(route.backward for route in layout.routes)
     if closing:
-        people.print(
-            f"[yellow]the nodes depend on themselves: {closing} links are drawn backwards, dashed[/]"
-        )
+        people.print(f"[yellow]the nodes depend on themselves: links drawn backwards, dashed: {closing}[/]")
     if found:
         people.print(f"[yellow]{len(found)} problem{'s' if len(found) > 1 else ''}, marked in red[/]")
     people.print(f"[green]wrote[/] {escape(str(output))}")

@@ -18,7 +18,7 @@ Key: TypeAlias = str | tuple[str, int, int]  # a box by id; a lane by its source
 
 @dataclass(frozen=True)
 class Route:
-    """The points that a wire goes through; between the pairs (0, 1), (2, 3), … it curves, else it is straight."""
+    """The points that a wire goes through: it curves between columns, and is straight past them."""
 
     wire: Wire
     points: tuple[Point, ...]
@@ -150,7 +150,7 @@ def _heights(
     top: dict[Key, float] = {}
     for keys in items:
         top.update(_stacked(keys, [0.0] * len(keys), room))
-    for sweep in range(SWEEPS):
+    for sweep in range(SWEEPS + 1):  # the last goes forward: ends stand level with what feeds them
         for keys in items if sweep % 2 == 0 else reversed(items):
             wanted = []
             for key in keys:
@@ -168,7 +168,7 @@ def _room(diagram: Diagram, key: Key) -> float:
 
 
 def _stacked(keys: list[Key], wanted: list[float], room: dict[Key, float]) -> dict[Key, float]:
-    """Tops in this order without overlap, with the least sum of squares from those wanted (pooling adjacent)."""
+    """Tops in this order without overlap, nearest to those wanted in least squares (pooling adjacent)."""
     pools: list[tuple[float, int]] = []  # mean of wanted less the room above, count
     above = [0.0]
     for key, y in zip(keys, wanted, strict=True):
@@ -198,17 +198,29 @@ def _measured(
     highest = min(top.values(), default=0.0)
     corner = {id: (x[column[id]], top[id] - highest) for id in diagram.boxes}
     boxes: dict[str, Box] = dict(diagram.boxes)
+    right = {id: x[column[id]] + wide[column[id]] for id in boxes}
+    bottom = max((corner[id][1] + boxes[id].height for id in boxes), default=0.0)
     routes = []
-    for wire in (*forward, *backward):
-        c, d = column[wire.source], column[wire.target]
-        points = [(x[c] + wide[c], corner[wire.source][1] + boxes[wire.source].port_y(wire.slot))]
-        for lane in _lanes(wire, column) if d > c else ():
+    for wire in forward:
+        points = [_out(wire, corner, boxes, right)]
+        for lane in _lanes(wire, column):
             y = top[lane] + LANE / 2 - highest
             points += [(x[lane[2]], y), (x[lane[2]] + wide[lane[2]], y)]
-        points.append((x[d], corner[wire.target][1] + boxes[wire.target].port_y(wire.row)))
-        routes.append(Route(wire, tuple(points), d <= c))
-    bottom = max((corner[id][1] + boxes[id].height for id in boxes), default=0.0)
+        points.append(_in(wire, corner, boxes))
+        routes.append(Route(wire, tuple(points), False))
     bottom = max([bottom, *(y for r in routes for _, y in r.points)])
+    for wire in backward:
+        bottom += BOX_GAP
+        start, end = _out(wire, corner, boxes, right), _in(wire, corner, boxes)
+        routes.append(Route(wire, (start, (start[0], bottom), (end[0], bottom), end), True))
     return Layout(
         corner, {id: wide[column[id]] for id in boxes}, tuple(routes), max(x[-1] - COLUMN_GAP, 0.0), bottom
     )
+
+
+def _out(wire: Wire, corner: dict[str, Point], boxes: dict[str, Box], right: dict[str, float]) -> Point:
+    return right[wire.source], corner[wire.source][1] + boxes[wire.source].port_y(wire.slot)
+
+
+def _in(wire: Wire, corner: dict[str, Point], boxes: dict[str, Box]) -> Point:
+    return corner[wire.target][0], corner[wire.target][1] + boxes[wire.target].port_y(wire.row)

@@ -82,14 +82,15 @@ class _Brush:
             fill=s.fill,
             font=face,
             anchor="rm" if s.anchor == "end" else "lm",
-            stroke_width=round(size / 28) if s.bold else 0,
+            stroke_width=round(size / 50) if s.bold else 0,
         )
 
     def _curve(self, s: Curve) -> None:
         k = self.scale
         points = [s.start]
         for handle, other, end in s.pieces:
-            points += _bezier(points[-1], handle, other, end)
+            level = points[-1][1] == handle[1] == other[1] == end[1]
+            points += [end] if level and not s.dashed else _bezier(points[-1], handle, other, end)
         scaled = [(x * k, y * k) for x, y in points]
         weight = max(1, round(s.weight * k))
         if not s.dashed:

@@ -2,21 +2,22 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
-from nodes.drawing.boxes import ANY, HEADER, PAD, PORT_ROW, ROW, SMALL, TEXT, TITLE, Box, Diagram
+from nodes.drawing.boxes import ANY, HEADER, PAD, ROW, SMALL, TEXT, TITLE, Box, Diagram
 from nodes.drawing.layout import Layout, Point, Route
 from nodes.drawing.words import cut, width
 
-MARGIN, HEAD, FOOT, BULGE = 32.0, 56.0, 44.0, 90.0
+MARGIN, HEAD, FOOT, BULGE = 32.0, 56.0, 44.0, 36.0
 PAPER, CARD, EDGE, INK, GREY, FAINT, RED = (
     "#f6f7f9", "#ffffff", "#c9ced6", "#1f2933", "#6b7683", "#e6e9ee", "#d92d20",
 )  # fmt: skip
 KINDS = {
     "MODEL": "#7c5cdb", "CLIP": "#d99a00", "VAE": "#d6455d", "CONDITIONING": "#e2761b", "LATENT": "#d24fa8",
-    "IMAGE": "#2f7de1", "MASK": "#2f9e5b", "CONTROL_NET": "#12908e", "UPSCALE_MODEL": "#8a6d3b", "SIGMAS": "#5f8f00",
-    "SAMPLER": "#4d5fd1", "GUIDER": "#1497b8", "NOISE": "#7a8794", "STRING": "#55784f", "INT": "#4a7f9c",
-    "FLOAT": "#4a7f9c", "BOOLEAN": "#8c6fae",
+    "IMAGE": "#2f7de1", "MASK": "#2f9e5b", "CONTROL_NET": "#12908e", "UPSCALE_MODEL": "#8a6d3b",
+    "SIGMAS": "#5f8f00", "SAMPLER": "#4d5fd1", "GUIDER": "#1497b8", "NOISE": "#7a8794", "STRING": "#55784f",
+    "INT": "#4a7f9c", "FLOAT": "#4a7f9c", "BOOLEAN": "#8c6fae",
 }  # fmt: skip
 SPARE = ("#7f5539", "#386fa4", "#9c6644", "#588157", "#9d4edd", "#bc4749", "#457b9d")
 
@@ -139,12 +140,15 @@ def _count(n: int, what: str) -> str:
 
 def _curve(route: Route) -> Curve:
     points, pieces = route.points, []
-    for i, (a, b) in enumerate(zip(points, points[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(points)):
         if i % 2:
             third = (b[0] - a[0]) / 3
             pieces.append(((a[0] + third, a[1]), (b[0] - third, b[1]), b))
+        elif route.backward:
+            reach = BULGE if i == 0 else -BULGE
+            pieces.append(((a[0] + reach, a[1]), (b[0] + reach, b[1]), b))
         else:
-            reach = BULGE if route.backward else max(abs(b[0] - a[0]) * 0.5, 24.0)
+            reach = max(abs(b[0] - a[0]) * 0.5, 24.0)
             pieces.append(((a[0] + reach, a[1]), (b[0] - reach, b[1]), b))
     stroke = RED if route.backward else colour(route.wire.kind)
     return Curve(points[0], tuple(pieces), stroke, dashed=route.backward)

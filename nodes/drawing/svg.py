@@ -10,7 +10,8 @@ FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif
 
 def as_svg(scene: Scene, name: str) -> str:
     """The text of an SVG file."""
-    size = f'width="{scene.width:.0f}" height="{scene.height:.0f}" viewBox="0 0 {scene.width:.0f} {scene.height:.0f}"'
+    w, h = f"{scene.width:.0f}", f"{scene.height:.0f}"
+    size = f'width="{w}" height="{h}" viewBox="0 0 {w} {h}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{FONT}" role="img">',
         f"<title>{escape(name)}</title>",
@@ -59,7 +60,8 @@ def _rect(s: Rect) -> str:
         )
         return f"<rect {place} {style}/>"
     r, right, bottom = s.radius, s.x + s.width, s.y + s.height
-    path = f"M{_n(s.x)},{_n(bottom)} V{_n(s.y + r)} A{_n(r)},{_n(r)} 0 0 1 {_n(s.x + r)},{_n(s.y)} H{_n(right - r)} "
+    path = f"M{_n(s.x)},{_n(bottom)} V{_n(s.y + r)} A{_n(r)},{_n(r)} 0 0 1 {_n(s.x + r)},{_n(s.y)} "
+    path += f"H{_n(right - r)} "
     path += f"A{_n(r)},{_n(r)} 0 0 1 {_n(right)},{_n(s.y + r)} V{_n(bottom)} Z"
     return f'<path d="{path}" {style}/>'
 
