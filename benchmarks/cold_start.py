@@ -1,4 +1,4 @@
-"""From process start to picture: `latentgraph run text_to_image` with an empty cache, and again with a full one."""
+"""From process start to picture: `latentgraph run text_to_image` with an empty and a full cache."""
 
 import argparse
 import json
@@ -40,7 +40,7 @@ def run(folder: Path, workflow: str) -> dict[str, float]:
     for line in process.stdout:
         event = json.loads(line)
         now = time.perf_counter() - started
-        if event["event"] == "run_started":
+        if event["event"] == "started":
             times["start to first node"] = now
         elif event["event"] == "node_finished":
             times[event["class_type"]] = times.get(event["class_type"], 0.0) + event["seconds"]

@@ -31,4 +31,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     widths = [max(len(r[i]) for r in (head, *rows)) for i in range(len(head))]
     lines = [[*head], ["-" * (w - 1) + ":" for w in widths], *rows]
-    return "\n".join("| " + " | ".join(c.rjust(w) for c, w in zip(x, widths, strict=True)) + " |" for x in lines)
+    return "\n".join(
+        "| " + " | ".join(c.rjust(w) for c, w in zip(x, widths, strict=True)) + " |" for x in lines
+    )

@@ -27,9 +27,12 @@ def check(graph: Graph, env: Env, targets: Iterable[str] | None = None) -> Check
     Args:
         targets: Ids of output nodes; None means all of them.
     """
-    problems = list(graph.problems)
     wanted = graph.outputs if targets is None else tuple(targets)
-    if not wanted:
+    reach = list(_reach(graph, wanted))
+    needed = frozenset(reach)
+    problems = [p for p in graph.problems if p.code == "missing_node_type" or p.node_id in needed]
+    problems += _unknown_targets(graph, wanted)
+    if not wanted and not problems:
         problems.append(
             Problem(
                 "prompt_no_outputs",
@@ -38,11 +41,11 @@ def check(graph: Graph, env: Env, targets: Iterable[str] | None = None) -> Check
             )
         )
     missing = {p.node_id for p in graph.problems if p.code == "missing_node_type"}
-    problems += _cycles(graph)
+    problems += _cycles(graph, needed)
     nodes = dict(graph.nodes)
     choices = _Choices(env)
     reported = {(p.node_id, p.input) for p in graph.problems}
-    for id in _reach(graph, wanted):
+    for id in reach:
         node, found = _check_node(graph, nodes[id], choices, env, missing, reported)
         nodes[id] = node
         problems += found
@@ -76,8 +79,15 @@ def _reach(graph: Graph, targets: Iterable[str]) -> Iterator[str]:
         stack += [link.node_id for link in graph.nodes[id].links.values() if link.node_id in graph.nodes]
 
 
-def _cycles(graph: Graph) -> Iterator[Problem]:
-    for group in nx.strongly_connected_components(graph.dag):
+def _unknown_targets(graph: Graph, wanted: Iterable[str]) -> Iterator[Problem]:
+    for id in wanted:
+        if id not in graph.workflow.nodes and id not in graph.nodes:
+            hint = nearest(id, graph.nodes) or "name an output node by its id"
+            yield Problem("bad_setting", f"there is no node {id!r} to run", hint=hint)
+
+
+def _cycles(graph: Graph, needed: Iterable[str]) -> Iterator[Problem]:
+    for group in nx.strongly_connected_components(graph.dag.subgraph(needed)):
         first = min(group)
         if len(group) > 1 or graph.dag.has_edge(first, first):
             loop = [edge[0] for edge in nx.find_cycle(graph.dag.subgraph(group), first)]
@@ -102,6 +112,7 @@ def _check_node(
 ) -> tuple[GraphNode, list[Problem]]:
     problems: list[Problem] = []
     literals: dict[str, Any] = {}
+    checked_by_node = own_names(node.node.check) if node.node.check else ()
 
     def wrong(code: str, port: str, message: str, hint: str = "", value: str = "") -> None:
         problems.append(Problem(code, message, node.id, node.node.name, port, hint, value))
@@ -114,7 +125,7 @@ def _check_node(
             if node.links[name].node_id not in missing:
                 _check_link(graph, node, value, wrong)
         elif name in node.literals:
-            found = _literal(value, node.literals[name], choices)
+            found = _literal(value, node.literals[name], choices, own=name in checked_by_node)
             if isinstance(found, Wrong):
                 wrong(found.code, name, found.message, found.hint, _file_value(value, node.literals[name]))
             else:
@@ -180,8 +191,12 @@ def matches(given: str, wanted: str) -> bool:
     return given == wanted or "*" in (given, wanted) or bool(set(given.split(",")) & set(wanted.split(",")))
 
 
-def _literal(value: Value, literal: Any, choices: _Choices) -> Any | Wrong:
-    """The literal as its port's type has it, or what is wrong with it."""
+def _literal(value: Value, literal: Any, choices: _Choices, own: bool = False) -> Any | Wrong:
+    """The literal as its port's type has it, or what is wrong with it.
+
+    Args:
+        own: The node's own check names this port, and so decides which files it takes.
+    """
     if not value.is_widget:
         if value.kind == "*":
             return literal
@@ -190,7 +205,9 @@ def _literal(value: Value, literal: Any, choices: _Choices) -> Any | Wrong:
         )
     one_of = value.fact(OneOf)
     if one_of:
-        return _chosen(value, literal, choices.of(one_of), one_of.role)
+        found = _chosen(value, literal, choices.of(one_of), one_of.role)
+        deferred = own and one_of.role and isinstance(literal, str) and isinstance(found, Wrong)
+        return literal if deferred else found
     coerced = _coerced(value.kind, literal)
     if coerced is None:
         return Wrong(value.name, f"takes {value.kind}, found {literal!r:.60}", code="invalid_input_type")
@@ -226,7 +243,7 @@ def _coerced(kind: str, literal: Any) -> Any:
         number = float(literal) if kind == "FLOAT" else int(literal)
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return number if isinstance(number, int) or math.isfinite(number) else None
 
 
 def _chosen(value: Value, literal: Any, choices: tuple[str, ...], role: str | None) -> Any | Wrong:
@@ -265,16 +282,23 @@ def _own_check(node: GraphNode, env: Env) -> Iterator[Problem]:
         found = [Wrong("", failure.message, failure.hint)]
     for w in found:
         w = Wrong("", w) if isinstance(w, str) else w
-        yield Problem(w.code, w.message, node.id, node.node.name, w.port, w.hint)
+        port = node.node.input(w.port)
+        value = _file_value(port, node.literals.get(w.port)) if port else ""
+        code = "value_not_in_list" if value else w.code
+        yield Problem(code, w.message, node.id, node.node.name, w.port, w.hint, value)
+
+
+def own_names(fn: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters of a node's `check` or `fingerprint`."""
+    code = fn.__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def own_arguments(node: GraphNode, fn: Callable[..., Any], env: Env) -> Mapping[str, Any] | None:
     """What to call a node's `check` or `fingerprint` with, or None when an input it names is not known yet."""
     known = {v.name: v.default for v in node.node.inputs if v.optional} | dict(node.literals)
-    code = fn.__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     arguments: dict[str, Any] = {}
-    for name in names:
+    for name in own_names(fn):
         if name in node.node.given:
             arguments[name] = env[node.node.given[name]]
         elif name in known and name not in node.links:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sqlite3
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,9 @@ def read_settings(**flags: Any) -> Settings:
     """
     try:
         return Settings(**{k: v for k, v in flags.items() if v is not None})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problem = f"latentgraph.toml cannot be read: {error}"
+        raise WorkflowError([Problem("bad_setting", problem, hint="mend it or remove it")]) from error
     except ValidationError as error:
         problems = [
             Problem(
@@ -139,7 +143,7 @@ def _extra_folders(path: Path) -> dict[str, list[Path]]:
     """Model folders of an `extra_model_paths.yaml`: groups with `base_path` and `role: paths`, one a line."""
     try:
         groups = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise WorkflowError(
             [Problem("bad_setting", f"{path} cannot be read: {error}", hint="check extra_model_paths_config")]
         ) from error

@@ -1,6 +1,7 @@
 """The nodes of a run: those of its plan, and those that running nodes add (bound, keyed, checked for new ids)."""
 
 from collections.abc import Container, Mapping
+from functools import cached_property
 from typing import Any
 
 import networkx as nx
@@ -11,23 +12,26 @@ from engine.keys import address, key_parts
 from engine.plan import Plan
 from engine.ports import Env
 from engine.problems import NodeFailure
+from engine.record import record
 from engine.registry import Registry
 from engine.steps import Subgraph
 
 
 class RunNodes:
-    """Every node of a run by id, with its key; `hidden` is what hidden inputs get."""
+    """Every node of a run by id, with its key."""
 
     def __init__(self, plan: Plan, registry: Registry, env: Env) -> None:
         self.nodes: dict[str, GraphNode] = dict(plan.graph.nodes)
         self.keys: dict[str, str] = dict(plan.keys)
         self.parts: dict[str, KeyParts] = dict(plan.parts)
-        self.hidden: dict[str, Any] = {
-            "PROMPT": plan.graph.workflow.as_api(),
-            "EXTRA_PNGINFO": dict(plan.extra) or None,
-        }
-        self._registry, self._env = registry, env
+        self._plan, self._registry, self._env = plan, registry, env
         self._tops: dict[str, str] = {}
+
+    @cached_property
+    def hidden(self) -> dict[str, Any]:
+        """What hidden inputs get, by their source; made when the first node runs."""
+        extra = {**self._plan.extra, "latentgraph": record(self._plan, self._env)}
+        return {"PROMPT": self._plan.graph.workflow.as_api(), "EXTRA_PNGINFO": extra}
 
     def top(self, id: str) -> str:
         """The node of the workflow that an added node came from; itself for one of the workflow."""

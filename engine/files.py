@@ -13,6 +13,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
+from engine.folders import listed, model_parts
 from engine.problems import NodeFailure
 
 MODEL_ROLES = (
@@ -102,7 +103,7 @@ class Files:
         """What can be chosen for a role: files by relative path with `/`, and model folders by their name."""
         found = set(self.items.get(role, {}))
         for folder in self.folders.get(role, ()):
-            found.update(_listed(folder, tuple(suffixes)))
+            found.update(listed(folder, tuple(suffixes)))
         return sorted(found)
 
     def find(self, role: str, name: str) -> Path:
@@ -116,20 +117,18 @@ class Files:
             return self.items[role][name]
         for folder in self.folders.get(role, ()):
             path = inside(folder, name)
-            if path.exists():
+            if path != folder.resolve() and _exists(path):
                 return path
         looked = ", ".join(str(f) for f in self.folders.get(role, ())) or "nowhere: the role has no folder"
         raise NodeFailure(f"no file {name!r} in the {role} folder", f"looked in {looked}")
 
     def digest(self, role: str, name: str) -> str:
-        """The content hash (blake3) of a file or of a whole model folder."""
+        """The content hash (blake3) of a file, or of a model folder's parts."""
         path = self.find(role, name)
         if not path.is_dir():
             return self._file_digest(path)
-        parts = [p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix != ".md"]
-        return blake3(
-            b"".join(f"{p.relative_to(path)}\0{self._file_digest(p)}\n".encode() for p in parts)
-        ).hexdigest()
+        lines = [f"{p.relative_to(path).as_posix()}\0{self._file_digest(p)}\n" for p in model_parts(path)]
+        return blake3("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     def _file_digest(self, path: Path) -> str:
         stat = path.stat()
@@ -197,8 +196,14 @@ class Files:
         """The path of an output named by a `SavedFile.as_link()`, if it is there."""
         if link.get("type") not in ("output", "temp"):
             return None
-        path = self.folders[link["type"]][0] / link.get("subfolder", "") / link.get("filename", "")
-        return path if path.is_file() else None
+        subfolder, filename = link.get("subfolder", ""), link.get("filename", "")
+        if not isinstance(subfolder, str) or not isinstance(filename, str):
+            return None
+        try:
+            path = inside(self.folders[link["type"]][0], f"{subfolder}/{filename}" if subfolder else filename)
+            return path if path.is_file() else None
+        except (NodeFailure, OSError):
+            return None
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -210,11 +215,18 @@ def inside(folder: Path, name: str) -> Path:
     root = folder.resolve()
     try:
         path = (root / name).resolve()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise NodeFailure(f"{name!r} is no usable file name") from error
     if not path.is_relative_to(root):
         raise NodeFailure(f"{name!r} leads out of {folder}", "use a name inside the folder")
     return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, a folder that may not be read
+        return False
 
 
 def expand_prefix(prefix: str, width: int, height: int, now: time.struct_time | None = None) -> str:
@@ -279,21 +291,3 @@ def _draft(folder: Path, suffix: str, content: bytes | Callable[[Path], object])
 def _last_number(folder: Path, stem: str) -> int:
     pattern = re.compile(re.escape(stem) + r"(\d+)_.*", re.IGNORECASE)
     return max((int(m[1]) for p in folder.iterdir() if (m := pattern.fullmatch(p.name))), default=0)
-
-
-def _listed(folder: Path, suffixes: tuple[str, ...]) -> Iterable[str]:
-    if not folder.is_dir():
-        return
-    for root, dirs, files in os.walk(folder, followlinks=True):
-        here = Path(root)
-        for name in [
-            d
-            for d in dirs
-            if (here / d / "model_index.json").is_file() or (here / d / "config.json").is_file()
-        ]:
-            dirs.remove(name)
-            yield (here / name).relative_to(folder).as_posix()
-        dirs[:] = [d for d in dirs if not d.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and (not suffixes or name.lower().endswith(suffixes)):
-                yield (here / name).relative_to(folder).as_posix()

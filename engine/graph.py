@@ -12,7 +12,6 @@ from engine.problems import Problem, nearest
 from engine.registry import Registry
 from engine.workflow import Workflow
 
-
 MAX_SLOT = 2**31
 
 

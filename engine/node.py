@@ -122,10 +122,17 @@ def node(
     """
 
     def declare(fn: Callable[P, R]) -> Node[P, R]:
-        hints = get_type_hints(fn, include_extras=True)
-        returned = hints.pop("return", None)
+        try:
+            hints = get_type_hints(fn, include_extras=True)
+        except NameError as error:
+            raise DeclarationError(f"{name}: {error}; a node's types stand at module level") from error
+        if "return" not in hints:
+            raise DeclarationError(f"{name}: its return type is missing; write -> None for no outputs")
+        returned = hints.pop("return")
         doc = inspect.getdoc(fn) or ""
         inputs, given = _inputs(name, fn, hints, _arg_docs(doc))
+        _refuse_steps(name, fn, returned, inputs)
+        _refuse_names(name, (check, fingerprint), {*given, *(v.name for v in inputs)})
         return Node(
             name=name,
             fn=fn,
@@ -165,6 +172,9 @@ def _inputs(
             inputs.append(_value(node_name, p.name, hints[p.name], p.default, doc))
     if len({v.is_list for v in inputs if not v.fact(Hidden)}) > 1:
         raise DeclarationError(f"{node_name}: either all inputs are lists or none is")
+    names = [v.name for v in inputs] + list(given)
+    if doubled := {n for n in names if names.count(n) > 1}:
+        raise DeclarationError(f"{node_name}: declares {sorted(doubled)} twice")
     if unknown := docs.keys() - hints.keys():
         raise DeclarationError(f"{node_name}: documents {sorted(unknown)}, which it does not take")
     return tuple(inputs), given
@@ -172,11 +182,17 @@ def _inputs(
 
 def _value(node_name: str, name: str, hint: Any, default: Any, doc: str = "") -> Value:
     hint, facts, is_list, lazy = _unwrapped(hint)
+    where = f"{node_name}.{name}"
     if get_origin(hint) is Literal:
+        _refuse_default(where, default, get_args(hint), is_list)
         facts, hint = (*facts, fixed_choices(get_args(hint))), str
     port = next((f.name for f in facts if isinstance(f, Port)), None) or getattr(hint, "__port__", None)
     if is_list and default is not REQUIRED and default is not None:
-        (default,) = default  # one element stands for the widget's value
+        if not isinstance(default, list | tuple) or len(default) != 1:
+            raise DeclarationError(
+                f"{where}: the default of a list is one element, which stands for the widget"
+            )
+        (default,) = default
     kind = port or ("COMBO" if any(isinstance(f, OneOf) for f in facts) else WIDGETS.get(hint))
     if kind is None and not any(isinstance(f, Hidden) for f in facts):
         raise DeclarationError(
@@ -188,6 +204,31 @@ def _value(node_name: str, name: str, hint: Any, default: Any, doc: str = "") ->
     if bounds and isinstance(default, int | float) and not bounds.min <= default <= bounds.max:
         raise DeclarationError(f"{node_name}.{name}: default {default} outside {bounds.min}..{bounds.max}")
     return value
+
+
+def _refuse_default(where: str, default: Any, choices: tuple[Any, ...], is_list: bool) -> None:
+    values = default if is_list and isinstance(default, list | tuple) else (default,)
+    for value in values:
+        if value is not REQUIRED and value is not None and value not in choices:
+            raise DeclarationError(f"{where}: default {value!r} is none of its choices")
+
+
+def _refuse_steps(node_name: str, fn: Callable[..., Any], returned: Any, inputs: tuple[Value, ...]) -> None:
+    """A node that asks the engine is a generator function; anything else would never be driven."""
+    steps = get_origin(returned) is Generator
+    if steps != inspect.isgeneratorfunction(fn):
+        raise DeclarationError(
+            f"{node_name}: returns Steps[...] exactly if it is a generator function (yields)"
+        )
+    if not steps and (lazy := [v.name for v in inputs if v.lazy]):
+        raise DeclarationError(f"{node_name}: {lazy} are lazy, which only a generator can ask for")
+
+
+def _refuse_names(node_name: str, functions: tuple[Callable[..., Any] | None, ...], known: set[str]) -> None:
+    for fn in functions:
+        for p in inspect.signature(fn).parameters.values() if fn else ():
+            if p.name not in known and p.default is REQUIRED:
+                raise DeclarationError(f"{node_name}: {getattr(fn, '__name__', fn)} names no port {p.name!r}")
 
 
 def _unwrapped(hint: Any) -> tuple[Any, tuple[Any, ...], bool, bool]:

@@ -25,8 +25,8 @@ class Plan:
         parts: The key parts of each needed node.
         keys: The key of each needed node.
         runs: Ids of nodes that run, sources first; nodes behind lazy links are left out until asked for.
-        served: For nodes whose result is at hand, the tier that has it; "run" for one whose twin with the same
-            key runs.
+        served: For nodes whose result is at hand, the tier that has it; "run" where a twin with
+            the same key runs.
         lazy: Ids that may run if a lazy input asks for them.
         extra: Goes into outputs beside the workflow (`extra_pnginfo`).
     """
@@ -65,7 +65,7 @@ class Plan:
         return sorted(set(found))
 
     def seconds(self, usual: Callable[[str], float | None]) -> float | None:
-        """An estimate of the time the running nodes take, from what their classes took; None if one is unknown."""
+        """What the running nodes take, estimated from what their classes took; None if one is unknown."""
         costs = {c: usual(c) for c in {self.graph.nodes[id].node.name for id in self.runs}}
         known = [costs[self.graph.nodes[id].node.name] for id in self.runs]
         return None if None in known else sum(c for c in known if c is not None)

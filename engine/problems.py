@@ -50,10 +50,14 @@ class Problem:
 
 
 class WorkflowError(Exception):
-    """A workflow that cannot run, with everything that is wrong with it."""
+    """A workflow that cannot run, with everything that is wrong with it.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+    Args:
+        format: The form of the file ("ui", "png"), where it was recognised though not read.
+    """
+
+    def __init__(self, problems: Iterable[Problem], format: str | None = None) -> None:
+        self.problems, self.format = tuple(problems), format
         super().__init__("\n".join(map(str, self.problems)))
 
 

@@ -1,18 +1,16 @@
-"""A saved workflow as plain data: read from JSON or from a PNG that carries one, with inputs set by name."""
+"""A saved workflow as plain data: read from JSON or a file that carries one, with inputs set by name."""
 
 import json
-import struct
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from engine.containers import Carried, Format, carried
 from engine.problems import Problem, WorkflowError, nearest
 
-Format = Literal["api", "ui", "png", "latent"]
 MAX_BYTES = 64 * 1024 * 1024
 MAX_NODES = 50_000
 MAX_DEPTH = 200
@@ -85,8 +83,9 @@ class Workflow:
 
     def find(self, name: str) -> tuple[str, str] | Problem:
         """The node id and the port that NODE.INPUT means, or what is wrong with the name."""
-        node_name, dot, port = name.rpartition(".")
-        if not dot or not node_name or not port:
+        at = next((i for i, c in enumerate(name) if c == "." and name[:i] in self.nodes), name.rfind("."))
+        node_name, port = name[: max(at, 0)], name[at + 1 :]
+        if not node_name or not port:
             return Problem("bad_setting", f"{name!r} is not NODE.INPUT", hint="write e.g. Prompt.text")
         if node_name in self.nodes:
             return node_name, port
@@ -111,7 +110,7 @@ class Workflow:
 
 
 def load(path: Path) -> Workflow:
-    """Read a workflow file: API JSON, a PNG made by SaveImage, or a saved latent.
+    """Read a workflow file: API JSON, or a PNG, WebP or latent saved by a workflow.
 
     Raises:
         WorkflowError: It cannot be read, or is no workflow; with everything that is wrong.
@@ -131,14 +130,14 @@ def parse(data: bytes, source: str = "workflow") -> Workflow:
     Raises:
         WorkflowError: It is no workflow; with everything that is wrong.
     """
-    if data.startswith(b"\x89PNG"):
-        return _from_chunks(dict(_png_texts(data)), source, "png")
-    if data[:4] in (b"RIFF",) or data.startswith(b"\xff\xd8"):
+    if data.startswith(b"\xff\xd8"):
         raise _error(
-            "unknown_format", f"{source}: only PNG pictures can carry a workflow so far", "save it as JSON"
+            "unknown_format",
+            f"{source}: a JPEG cannot carry a workflow",
+            "use the PNG, or the workflow's JSON",
         )
-    if (header := _safetensors_header(data)) is not None:
-        return _from_chunks(header.get("__metadata__", {}), source, "latent")
+    if (found := carried(data)) is not None:
+        return _from_texts(found, source)
     return from_json(_json(data, source), source)
 
 
@@ -151,13 +150,15 @@ def from_json(value: Any, source: str = "workflow", format: Format = "api") -> W
     if not isinstance(value, dict):
         raise _error("invalid_prompt", f"{source}: a workflow is a JSON object, found {type(value).__name__}")
     if isinstance(value.get("nodes"), list):
-        raise _error(
+        problem = Problem(
             "ui_format",
             f"{source} is in the editor's format, which cannot be read yet",
-            "export it with 'Export (API)' in the editor",
+            hint="export it with 'Export (API)' in the editor",
         )
+        raise WorkflowError([problem], "ui")
     if isinstance(value.get("prompt"), dict) and "class_type" not in value["prompt"]:
         value = value["prompt"]
+    value = {id: node for id, node in value.items() if not _is_remark(id, node)}
     if len(value) > MAX_NODES:
         raise _error("too_large", f"{source}: {len(value)} nodes; at most {MAX_NODES} are read")
     if not value:
@@ -169,6 +170,12 @@ def from_json(value: Any, source: str = "workflow", format: Format = "api") -> W
     return Workflow(
         {id: WorkflowNode(n.class_type, n.inputs, _title(n.meta)) for id, n in nodes.items()}, source, format
     )
+
+
+def _is_remark(id: Any, node: Any) -> bool:
+    """Whether a top-level entry is a note that people add to API files by hand ("_comment", "_meta")."""
+    named = isinstance(id, str) and id.startswith(("_", "comment"))
+    return named and not (isinstance(node, dict) and "class_type" in node)
 
 
 def _title(meta: Mapping[str, Any]) -> str:
@@ -199,7 +206,7 @@ def _json(data: bytes, source: str) -> Any:
         raise _error(
             "unknown_format", f"{source} is neither JSON text nor a picture with a workflow"
         ) from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _error("invalid_json", f"{source} is no valid JSON: {error}") from error
 
 
@@ -215,57 +222,25 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _from_chunks(chunks: Mapping[str, str], source: str, format: Format) -> Workflow:
-    if "prompt" not in chunks:
-        raise _error(
-            "no_workflow",
-            f"{source} carries no workflow",
-            "only files saved by a workflow (with its metadata) can be run",
+def _from_texts(found: Carried, source: str) -> Workflow:
+    if "prompt" not in found.texts:
+        raise WorkflowError(
+            [
+                Problem(
+                    "no_workflow",
+                    f"{source} carries no workflow",
+                    hint="only files saved by a workflow (with its metadata) can be run",
+                )
+            ],
+            found.format,
         )
-    workflow = from_json(_json(chunks["prompt"].encode(), f"{source} (prompt)"), source, format)
+    prompt = _json(str(found.texts["prompt"]).encode(), f"{source} (prompt)")
+    workflow = from_json(prompt, source, found.format)
     try:
-        editor = json.loads(chunks["workflow"])
-    except (KeyError, json.JSONDecodeError):
+        editor = json.loads(found.texts["workflow"])
+    except (KeyError, ValueError, TypeError, RecursionError):
         editor = None
     return replace(workflow, editor=editor if isinstance(editor, dict) else None)
-
-
-def _png_texts(data: bytes) -> Iterable[tuple[str, str]]:
-    """The text chunks (tEXt, zTXt, iTXt) of a PNG; damaged ones are left out."""
-    at = 8
-    while at + 12 <= len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        at += 12 + length
-        key, _, rest = body.partition(b"\0")
-        if kind == b"tEXt":
-            yield key.decode("latin-1"), rest.decode("latin-1")
-        elif kind == b"zTXt":
-            yield key.decode("latin-1"), _inflated(rest[1:]).decode("latin-1")
-        elif kind == b"iTXt" and len(rest) > 2:
-            compressed = rest[0]
-            text = rest[2:].split(b"\0", 2)[-1]
-            yield key.decode("latin-1"), (_inflated(text) if compressed else text).decode("utf-8", "replace")
-
-
-def _inflated(data: bytes) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(data, MAX_BYTES)
-    except zlib.error:
-        return b""
-
-
-def _safetensors_header(data: bytes) -> dict[str, Any] | None:
-    if len(data) < 10 or data[8:9] != b"{":
-        return None
-    length = int.from_bytes(data[:8], "little")
-    if length > len(data) - 8:
-        return None
-    try:
-        header = json.loads(data[8 : 8 + length])
-    except ValueError:
-        return None
-    return header if isinstance(header, dict) else None
 
 
 def _error(code: str, message: str, hint: str = "") -> WorkflowError:

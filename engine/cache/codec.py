@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import sys
 from typing import Any
 
 from engine.ports import STORED
+
+PLAIN = (type(None), bool, int, float, str)
 
 
 class NotStorable(TypeError):
@@ -37,6 +40,7 @@ def encode(value: Any) -> bytes:
 
     Raises:
         NotStorable: Something in it has no codec.
+        RecursionError: It is nested too deeply.
     """
     tensors: dict[str, Any] = {}
     text = json.dumps(_plain(value, tensors), separators=(",", ":"), sort_keys=True)
@@ -44,7 +48,10 @@ def encode(value: Any) -> bytes:
         return text.encode()
     from safetensors.torch import save
 
-    return bytes(save(tensors, {"value": text}))
+    try:
+        return bytes(save(tensors, {"value": text}))
+    except (KeyError, ValueError, RuntimeError) as error:  # a type or a layout that the format does not have
+        raise NotStorable(str(error)) from error
 
 
 def decode(data: bytes) -> Any:
@@ -53,7 +60,7 @@ def decode(data: bytes) -> Any:
     Raises:
         ValueError: The bytes are no encoded value.
     """
-    if data[:1] in (b"{", b"[", b'"') or len(data) < 9:
+    if data[:1] == b"{":  # a safetensors file begins with a multiple of 8
         return _value(json.loads(data), {})
     from safetensors.torch import load
 
@@ -68,17 +75,19 @@ def _path(cls: type) -> str:
 
 def _plain(value: Any, tensors: dict[str, Any]) -> Any:
     """JSON for a value; tensors are put aside by name."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if type(value) in PLAIN:  # exactly: an enum or a named tuple would come back as something else
         return {"v": value}
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return {"t" if isinstance(value, tuple) else "l": [_plain(v, tensors) for v in value]}
-    if isinstance(value, dict) and all(isinstance(k, str) for k in value):
-        return {"d": {k: _plain(v, tensors) for k, v in value.items()}}
+    if type(value) is dict and all(type(k) is str for k in value):
+        return {"m": [[k, _plain(v, tensors)] for k, v in value.items()]}
     if _path(type(value)) in STORED:
         fields = {f.name: _plain(getattr(value, f.name), tensors) for f in dataclasses.fields(value)}
         return {"c": _path(type(value)), "f": fields}
     if type(value).__module__ == "torch" and type(value).__name__ == "Tensor":
         name = f"t{len(tensors)}"
+        if value.layout != sys.modules["torch"].strided:
+            raise NotStorable(f"a tensor with the layout {value.layout} has no codec")
         tensors[name] = value.detach().cpu().contiguous().clone()
         return {"x": name}
     raise NotStorable(f"{type(value).__name__} has no codec")
@@ -92,8 +101,8 @@ def _value(plain: Any, tensors: dict[str, Any]) -> Any:
             return [_value(v, tensors) for v in items]
         case {"t": items}:
             return tuple(_value(v, tensors) for v in items)
-        case {"d": items}:
-            return {k: _value(v, tensors) for k, v in items.items()}
+        case {"m": items}:
+            return {k: _value(v, tensors) for k, v in items}
         case {"x": name}:
             return tensors[name]
         case {"c": path, "f": fields} if path in STORED:

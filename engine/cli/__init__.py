@@ -47,7 +47,7 @@ for _point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
 
 
 def main() -> None:
-    """The `latentgraph` command; exits 0 done, 1 a node failed, 2 bad workflow or arguments, 130 interrupted."""
+    """The command; exits 0 done, 1 a node failed, 2 bad workflow or arguments, 130 interrupted."""
     debug = "--debug" in sys.argv
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s"

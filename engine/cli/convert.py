@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def convert(
-    workflow: Annotated[str, typer.Argument(help="API JSON, a PNG or a .latent that carries a workflow.")],
+    workflow: Annotated[
+        str, typer.Argument(help="API JSON, or a PNG, WebP or .latent that carries a workflow.")
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write.  [default: stdout]")
     ] = None,

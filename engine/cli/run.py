@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 def run(
     workflow: Annotated[
-        str, typer.Argument(help="A workflow file (API JSON, or a PNG made by one), or a shipped name.")
+        str, typer.Argument(help="A workflow file (API JSON, or a picture made by one), or a shipped name.")
     ],
     sets: Annotated[
         list[str] | None,

@@ -19,11 +19,17 @@ from engine.workflow import load
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong with one file; `format` is None where it could not be read."""
+    """What is wrong with one file; `format` is None where it was not recognised."""
 
     workflow: str
     format: str | None
+    loaded: bool = False
     problems: tuple[Problem, ...] = field(default=())
+
+    @property
+    def valid(self) -> bool:
+        """Whether it would run."""
+        return self.loaded and not self.problems
 
     @property
     def missing_classes(self) -> list[str]:
@@ -40,8 +46,8 @@ class Verdict:
         return {
             "workflow": self.workflow,
             "format": self.format,
-            "loaded": self.format is not None,
-            "valid": self.format is not None and not self.problems,
+            "loaded": self.loaded,
+            "valid": self.valid,
             "missing_classes": self.missing_classes,
             "missing_files": self.missing_files,
             "problems": [p.as_json() for p in self.problems],
@@ -77,7 +83,7 @@ def validate(
             problems(v.problems)
         else:
             people.print(f"[green]✓[/] {escape(v.workflow)}")
-    raise typer.Exit(0 if all(v.format and not v.problems for v in verdicts) else 2)
+    raise typer.Exit(0 if all(v.valid for v in verdicts) else 2)
 
 
 def verdict(name: str, registry: Registry, env: Env) -> Verdict:
@@ -85,5 +91,5 @@ def verdict(name: str, registry: Registry, env: Env) -> Verdict:
     try:
         workflow = load(find_workflow(name, registry))
     except WorkflowError as error:
-        return Verdict(name, None, error.problems)
-    return Verdict(name, workflow.format, check(bind(workflow, registry), env).problems)
+        return Verdict(name, error.format, False, error.problems)
+    return Verdict(name, workflow.format, True, check(bind(workflow, registry), env).problems)

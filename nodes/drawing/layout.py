@@ -9,7 +9,7 @@ import networkx as nx
 from nodes.drawing.boxes import Box, Diagram, Wire
 
 COLUMN_GAP, BOX_GAP, LANE, LANE_GAP = 64.0, 26.0, 6.0, 14.0
-LONGEST_LANE = 12  # columns; longer wires run straight, so that the work stays linear in nodes and links
+LONGEST_LANE = 32  # columns; longer wires run straight, so that the work stays linear in nodes and links
 SWEEPS = 8
 
 Point: TypeAlias = tuple[float, float]

@@ -62,13 +62,17 @@ def test_every_needed_node_gives_its_value_once_and_after_its_sources(graph: dic
     assert run.status == "success"
     assert sorted(world.texts()) == sorted(str(values[i.removeprefix("show ")]) for i in graph if "show" in i)
     assert len(run.executed) == len(set(run.executed))
-    assert {*run.executed, *run.cached} == wanted
+    assert {i for i in graph if "show" in i} <= {*run.executed, *run.cached} <= wanted
     assert set(run.executed) == set(plan.runs), "what was planned is what ran"
     assert len({plan.keys[id] for id in run.executed}) == len(run.executed), "no key ran twice"
     ended = [e.node_id for e in world.events if isinstance(e, events.NodeFinished | events.NodeCached)]
     started = {e.node_id: i for i, e in enumerate(world.events) if isinstance(e, events.NodeStarted)}
-    at = {e.node_id: i for i, e in enumerate(world.events) if isinstance(e, events.NodeFinished | events.NodeCached)}
-    assert set(ended) == wanted
+    at = {
+        e.node_id: i
+        for i, e in enumerate(world.events)
+        if isinstance(e, events.NodeFinished | events.NodeCached)
+    }
+    assert len(ended) == len(set(ended))
     for id in started:
         sources = [v[0] for v in graph[id]["inputs"].values() if isinstance(v, list)]
         assert all(at[s] < started[id] for s in sources)
@@ -100,12 +104,14 @@ def chain(length: int, kind: str = "Add") -> dict[str, Any]:
     return graph | {"end": n("Show", value=[str(length - 1), 0])}
 
 
-def test_a_chain_of_ten_thousand_nodes_runs(kept: World) -> None:
+def test_a_chain_of_ten_thousand_nodes_runs(tmp_path: Path) -> None:
+    world = World(tmp_path, memory=True, disk=True, worth=0.02)
     graph = chain(10_000)
-    assert kept.run(graph).status == "success"
-    assert kept.texts() == ["10000"]
-    again = kept.run(graph)
+    assert world.run(graph).status == "success"
+    assert world.texts() == ["10000"]
+    again = world.run(graph)
     assert (again.executed, again.cached) == ((), ("end",))
+    world.close()
 
 
 def test_a_node_with_ten_thousand_consumers_runs_once(world: World) -> None:
@@ -227,7 +233,10 @@ def test_items_that_wait_for_one_slow_lazy_input_are_no_cycle(world: World) -> N
 
 
 def test_a_lazy_list_arrives_whole_where_lists_are_taken(world: World) -> None:
-    one(world, {"a": n("Range", count=4), "b": n("LazyTotal", values=["a", 0]), "c": n("Show", value=["b", 0])})
+    one(
+        world,
+        {"a": n("Range", count=4), "b": n("LazyTotal", values=["a", 0]), "c": n("Show", value=["b", 0])},
+    )
     assert world.texts() == ["7"]
 
 
@@ -290,7 +299,11 @@ def test_a_blocked_lazy_input_blocks_the_node_that_asks(world: World) -> None:
 
 
 def test_a_blocker_is_reported_on_the_second_run_too(kept: World) -> None:
-    graph = {"v": n("Value", value=1), "b": n("Block", a=["v", 0], message="no"), "c": n("Show", value=["b", 0])}
+    graph = {
+        "v": n("Value", value=1),
+        "b": n("Block", a=["v", 0], message="no"),
+        "c": n("Show", value=["b", 0]),
+    }
     for _ in range(2):
         one(kept, graph)
         assert [e.message for e in kept.told(events.NodeSkipped)] == ["no"]

@@ -13,7 +13,7 @@ from engine.cache.disk import DiskTier
 from engine.cache.memory import MemoryTier
 from engine.devices import Devices
 from engine.files import Files
-from engine.node import node
+from engine.node import REQUIRED, node
 from engine.plan import Plan
 from engine.ports import Blocked, Env, Given, Hidden, Omittable, OneOf, Port, Range, Shown
 from engine.problems import NodeFailure, Wrong
@@ -166,9 +166,9 @@ def switch(*, yes: Lazy[Number], no: Lazy[Number], take: Number) -> Steps[Number
 
 
 @node("LazyTotal", category="toys")
-def lazy_total(*, values: Lazy[Sequence[Number]], also: Sequence[Number] = (1,)) -> Steps[Number]:
+def lazy_total(*, values: Lazy[Sequence[Number]]) -> Steps[Number]:
     """The sum of a lazy list."""
-    return sum((yield from values)) + sum(also)
+    return sum((yield from values)) + 1
 
 
 @node("Block", category="toys")
@@ -301,9 +301,7 @@ def text_digest(*, name: str, files: Files) -> str:
 
 
 @node("Read", category="toys", check=text_missing, fingerprint=text_digest)
-def read(
-    *, name: Annotated[str, OneOf(texts, role="input")], files: Annotated[Files, Given()]
-) -> Number:
+def read(*, name: Annotated[str, OneOf(texts, role="input")], files: Annotated[Files, Given()]) -> Number:
     """A number from a file."""
     return int(files.find("input", name).read_text())
 
@@ -341,18 +339,22 @@ REGISTRY = Registry().with_nodes(*TOYS)  # type: ignore[arg-type]
 
 
 def n(class_type: str, **inputs: Any) -> dict[str, Any]:
-    """A node of API JSON."""
-    return {"class_type": class_type, "inputs": inputs}
+    """A node of API JSON, with the defaults of its widgets."""
+    declared = REGISTRY.nodes[class_type].inputs if class_type in REGISTRY.nodes else ()
+    widgets = {v.name: v.default for v in declared if v.is_widget and v.default is not REQUIRED}
+    return {"class_type": class_type, "inputs": widgets | inputs}
 
 
 class World:
     """An engine with toy nodes in a folder of its own, and what it did."""
 
-    def __init__(self, base: Path, *, memory: bool = False, disk: bool = False, exact: bool = False) -> None:
+    def __init__(
+        self, base: Path, *, memory: bool = False, disk: bool = False, exact: bool = False, worth: float = 0.0
+    ) -> None:
         self.base, self.log = base, Log()
         kept: list[Any] = [MemoryTier(2**20)] if memory else []
         if disk:
-            kept.append(DiskTier(base / "cache", 2**26, worth=0.0))
+            kept.append(DiskTier(base / "cache", 2**26, worth=worth))
         self.tiers = Tiers(kept)
         memo = kept[-1] if disk else None
         self.files = Files.under(base, memo=memo)
@@ -369,7 +371,9 @@ class World:
         """Run a graph; `log` and `events` hold what happened in this run only."""
         self.log.ran.clear()
         self.events.clear()
-        job = self.engine.start(self.plan(graph, targets), self.events.append, stop_at_failure=stop_at_failure)
+        job = self.engine.start(
+            self.plan(graph, targets), self.events.append, stop_at_failure=stop_at_failure
+        )
         self.log.stop = job.cancel
         return asyncio.run(asyncio.wait_for(self.engine.finish(job), 60))
 

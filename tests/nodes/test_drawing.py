@@ -184,3 +184,29 @@ def test_the_command_refuses_what_it_cannot_write(tmp_path: Path) -> None:
 def test_help_imports_neither_torch_nor_pillow() -> None:
     code = "import sys, engine.cli; sys.exit(bool({'torch', 'PIL'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_command_draws_a_cycle_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "round.json").write_text(
+        '{"1": {"class_type": "ImageInvert", "inputs": {"image": ["2", 0]}},'
+        ' "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},'
+        ' "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}}'
+    )
+    target = tmp_path / "deep" / "round.svg"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from engine.cli import main; main()",
+            "draw",
+            tmp_path / "round.json",
+            "-o",
+            target,
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert "depend on themselves" in done.stderr
+    assert "Invert Image" in svg_texts(target.read_text("utf-8"))

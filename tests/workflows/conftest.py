@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from shipped import Studio
+
+from tests.workflows.shipped import Studio
 
 torch.set_num_threads(1)  # tiny networks: a second thread waits more than it works
 

@@ -22,6 +22,12 @@ assert PACK.workflows is not None
 PATHS: Mapping[str, Path] = {path.stem: path for path in sorted(PACK.workflows.glob("*.json"))}
 
 
+def titled(workflow: Workflow, title: str) -> str:
+    """The id of the node with this title."""
+    (id,) = [id for id, node in workflow.nodes.items() if node.title == title]
+    return id
+
+
 @dataclass(frozen=True)
 class Finished:
     """A run with what it told on the way."""

@@ -1,0 +1,50 @@
+"""What stands in a folder: files to choose from, and the parts of a model folder (diffusers, transformers)."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def listed(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """The files below a folder by relative path, and model folders by theirs; hidden ones are left out."""
+    if not folder.is_dir():
+        return
+    seen: set[str] = set()
+    for root, dirs, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:  # a link to a folder above
+            dirs.clear()
+            continue
+        seen.add(real)
+        here = Path(root)
+        for name in [d for d in dirs if _is_model(here / d)]:
+            dirs.remove(name)
+            yield (here / name).relative_to(folder).as_posix()
+        dirs[:] = [d for d in dirs if not d.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and (not suffixes or name.lower().endswith(suffixes)):
+                yield (here / name).relative_to(folder).as_posix()
+
+
+def model_parts(folder: Path) -> list[Path]:
+    """The files that make a model folder, sorted.
+
+    Of a diffusers folder: `model_index.json` and what stands in the subfolders that it names; of another: all
+    but Markdown and hidden files.
+    """
+    index = folder / "model_index.json"
+    if not index.is_file():
+        found = [p for p in folder.rglob("*") if not p.name.startswith(".") and p.suffix != ".md"]
+    else:
+        try:
+            named = json.loads(index.read_bytes())
+        except (ValueError, RecursionError):
+            named = {}
+        parts = [folder / k for k in named if not k.startswith("_")] if isinstance(named, dict) else []
+        found = [index, *(p for part in parts if part.parent == folder for p in part.rglob("*"))]
+    return sorted(p for p in found if p.is_file() and not p.name.startswith("."))
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "model_index.json").is_file() or (folder / "config.json").is_file()
