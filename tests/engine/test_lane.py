@@ -1,0 +1,198 @@
+"""The device lane: batches across jobs, the ladder, memory that runs out, errors that stay where they are."""
+
+import queue
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toys import Doubler, World, n
+
+from engine.devices import Devices
+from engine.events import ModelBatch, Notice
+from engine.lane import LADDER, Lane, Stopped, Walk
+from engine.steps import Progress, Steps, call
+
+
+class Rig:
+    """A lane held still until all walks have been started, so that batches do not depend on timing."""
+
+    def __init__(self, **how: Any) -> None:
+        self.events: list[Any] = []
+        self.ended: queue.Queue[tuple[Any, Any, Any]] = queue.Queue()
+        self.devices = Devices("cpu", 10**9)
+        self.lane = Lane(self.devices, listen=self.events.append, **how)
+
+    def start(self, name: Any, steps: Steps[Any], job: Any = None) -> Walk:
+        walk = Walk(
+            steps, job or name, asked=lambda ask: None, told=lambda progress: None,
+            ended=lambda value, error: self.ended.put((name, value, error)),
+        )  # fmt: skip
+        self.lane.start(walk)
+        return walk
+
+    def run(self, **steps: Steps[Any]) -> dict[str, Any]:
+        gate: queue.Queue[None] = queue.Queue()
+        self.lane.run(gate.get, lambda value, error: None)
+        for name, walk in steps.items():
+            self.start(name, walk)
+        gate.put(None)
+        found = [self.ended.get(timeout=30) for _ in steps]
+        return {name: error or value for name, value, error in found}
+
+    def batches(self) -> list[ModelBatch]:
+        return [e for e in self.events if isinstance(e, ModelBatch)]
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    rig = Rig()
+    yield rig
+    rig.lane.close()
+
+
+def loop(target: Any, *rows: Any) -> Steps[list[Any]]:
+    answers = []
+    for row in rows:
+        (answer,) = yield from call(target, row)
+        answers.append(answer)
+    return answers
+
+
+def at_once(target: Any, *rows: Any) -> Steps[list[Any]]:
+    return (yield from call(target, *rows))
+
+
+def test_jobs_with_equal_keys_share_every_batch(rig: Rig) -> None:
+    assert rig.run(**{f"j{i}": loop(Doubler(), i, 10 + i, 20 + i) for i in range(4)}) == {
+        f"j{i}": [2 * i, 20 + 2 * i, 40 + 2 * i] for i in range(4)
+    }
+    assert [(b.rows, b.rung, b.jobs) for b in rig.batches()] == [(4, 4, 4)] * 3
+
+
+def test_jobs_of_one_engine_share_batches(world: World) -> None:
+    graphs = [{"1": n("AddInSteps", plus=i), "2": n("Show", value=["1", 0])} for i in range(3)]
+    assert [r.status for r in world.run_together(*graphs)] == ["success"] * 3
+
+
+def test_different_weights_and_different_keys_stay_apart(rig: Rig) -> None:
+    rig.run(a=loop(Doubler("a"), 1), b=loop(Doubler("b"), 1), c=loop(Doubler("a"), 1.0), d=loop(Doubler("a"), 5))
+    assert sorted(b.rows for b in rig.batches()) == [1, 1, 2]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.lists(st.integers(), max_size=40), min_size=1, max_size=4))
+def test_together_equals_alone(rows: list[list[int]]) -> None:
+    rig = Rig()
+    found = rig.run(**{f"j{i}": at_once(Doubler(), *r) for i, r in enumerate(rows)})
+    rig.lane.close()
+    assert found == {f"j{i}": [2 * x for x in r] for i, r in enumerate(rows)}
+    assert all(b.rung in LADDER and b.rows <= b.rung < 2 * max(b.rows, 1) for b in rig.batches())
+
+
+def test_a_batch_is_filled_to_the_next_rung_with_its_last_row(rig: Rig) -> None:
+    model = Doubler()
+    rig.run(a=at_once(model, 1, 2, 3))
+    assert model.rows == [[1, 2, 3, 3]]
+
+
+def test_more_rows_than_the_largest_rung_go_in_several_batches(rig: Rig) -> None:
+    rig.run(a=at_once(Doubler(), *range(70)))
+    assert [(b.rows, b.rung) for b in rig.batches()] == [(32, 32), (32, 32), (6, 8)]
+
+
+def test_exactly_means_one_row_at_a_time() -> None:
+    rig = Rig(rungs=(1,))
+    rig.run(a=at_once(Doubler(), 1, 2, 3), b=loop(Doubler(), 4))
+    assert [(b.rows, b.rung) for b in rig.batches()] == [(1, 1)] * 4
+    rig.lane.close()
+
+
+def test_a_fixed_rung_is_always_filled() -> None:
+    rig = Rig(rungs=(1, 2, 4), fixed=True)
+    rig.run(a=at_once(Doubler(), 1))
+    assert [(b.rows, b.rung) for b in rig.batches()] == [(1, 4)]
+    rig.lane.close()
+
+
+def test_an_error_reaches_the_walks_of_its_batch_only(rig: Rig) -> None:
+    found = rig.run(a=loop(Doubler(), "bad"), b=loop(Doubler(), "good"), c=loop(Doubler(), 1, 2))
+    assert isinstance(found["a"], ValueError)
+    assert isinstance(found["b"], ValueError)
+    assert found["c"] == [2, 4]
+
+
+def test_a_walk_may_catch_the_error_and_go_on(rig: Rig) -> None:
+    def careful() -> Steps[Any]:
+        try:
+            yield from call(Doubler(), "bad")
+        except ValueError:
+            return (yield from call(Doubler(), 4))
+
+    assert rig.run(a=careful()) == {"a": [8]}
+
+
+def test_out_of_memory_frees_what_is_held_and_tries_again(rig: Rig) -> None:
+    model = Doubler(fits=[2])
+    rig.devices.held("weights", lambda: [0], lambda _: 5 * 2**20)
+
+    def grow(_: Any) -> None:
+        model.fits[0] = 10**9
+
+    rig.lane._listen = lambda e: (rig.events.append(e), grow(e) if isinstance(e, Notice) else None)  # type: ignore[assignment]
+    assert rig.run(a=at_once(model, 1, 2, 3, 4)) == {"a": [2, 4, 6, 8]}
+    assert [len(rows) for rows in model.rows] == [4, 4]
+    assert "freed 5 MB" in next(e.message for e in rig.events if isinstance(e, Notice))
+
+
+def test_out_of_memory_again_halves_the_rung_until_it_fits(rig: Rig) -> None:
+    model = Doubler(fits=[2])
+    assert rig.run(a=at_once(model, *range(7))) == {"a": [2 * i for i in range(7)]}
+    assert [len(rows) for rows in model.rows] == [8, 8, 4, 2, 2, 2, 2]
+    assert rig.batches()[0].rung == 2, "the rung that was used is recorded"
+
+
+def test_a_row_that_never_fits_is_an_error(rig: Rig) -> None:
+    assert isinstance(rig.run(a=at_once(Doubler(fits=[0]), 1, 2))["a"], MemoryError)
+    assert rig.run(a=at_once(Doubler(), 1)) == {"a": [2]}
+
+
+def test_stopping_a_job_closes_its_generators_and_no_other(rig: Rig) -> None:
+    closed: list[str] = []
+
+    def endless(name: str) -> Steps[None]:
+        try:
+            while True:
+                yield Progress(1, 2)
+                if name == "b" and closed:
+                    return
+                yield from call(Doubler(), 1)
+        finally:
+            closed.append(name)
+
+    for name in "aab":
+        rig.start(name, endless(name))
+    rig.lane.stop_job("a")
+    ended = [rig.ended.get(timeout=30) for _ in "aab"]
+    assert closed == ["a", "a", "b"]
+    assert [type(e) for _, _, e in ended] == [Stopped, Stopped, type(None)]
+
+
+def test_a_generator_that_raises_while_it_is_closed_does_not_end_the_lane(rig: Rig) -> None:
+    def stubborn() -> Steps[None]:
+        try:
+            while True:
+                yield from call(Doubler(), 1)
+        finally:
+            raise ZeroDivisionError
+
+    rig.start("a", stubborn())
+    rig.lane.stop_job("a")
+    assert isinstance(rig.ended.get(timeout=30)[2], Stopped)
+    assert rig.run(b=loop(Doubler(), 2)) == {"b": [4]}
+
+
+def test_a_call_without_requests_is_answered_at_once(rig: Rig) -> None:
+    assert rig.run(a=at_once(Doubler())) == {"a": []}
+    assert rig.batches() == []
