@@ -19,8 +19,8 @@ from engine.workflow import load
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 SINGLES = (
-    "text_to_image", "image_to_image", "inpaint", "controlnet_canny", "lora_style", "outpaint", "hires_fix",
-    "upscale", "inpaint_controlnet_upscale", "variations",
+    "text_to_image", "image_to_image", "inpaint", "controlnet_canny", "lora_style", "outpaint", "upscale",
+    "inpaint_controlnet_upscale", "variations", "hires_fix",
 )  # fmt: skip
 STRIPS = ("interpolate", "denoising_filmstrip", "forward_noise")
 PROMPTS = (

@@ -1,6 +1,5 @@
 """Everything wrong with a graph, as a list of Problems; loads no weights and stops at no problem."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 import networkx as nx
 
 from engine.graph import Graph, GraphNode
+from engine.literals import Choices, coerce
 from engine.node import Value
-from engine.ports import Env, Hidden, OneOf, Range
+from engine.ports import Env, Hidden, OneOf
 from engine.problems import NodeFailure, Problem, Wrong, nearest
 
 
@@ -43,7 +43,7 @@ def check(graph: Graph, env: Env, targets: Iterable[str] | None = None) -> Check
     missing = {p.node_id for p in graph.problems if p.code == "missing_node_type"}
     problems += _cycles(graph, needed)
     nodes = dict(graph.nodes)
-    choices = _Choices(env)
+    choices = Choices(env)
     reported = {(p.node_id, p.input) for p in graph.problems}
     for id in reach:
         node, found = _check_node(graph, nodes[id], choices, env, missing, reported)
@@ -52,19 +52,6 @@ def check(graph: Graph, env: Env, targets: Iterable[str] | None = None) -> Check
     order = {id: i for i, id in enumerate(graph.workflow.nodes)}
     problems.sort(key=lambda p: order.get(p.node_id, -1))
     return Checked(replace(graph, nodes=nodes), tuple(problems))
-
-
-class _Choices:
-    """The choices of run-time combos, each listed once however many nodes ask."""
-
-    def __init__(self, env: Env) -> None:
-        self._env = env
-        self._known: dict[Callable[[Env], Any], tuple[str, ...]] = {}
-
-    def of(self, one_of: OneOf) -> tuple[str, ...]:
-        if one_of.options not in self._known:
-            self._known[one_of.options] = tuple(one_of.options(self._env))
-        return self._known[one_of.options]
 
 
 def _reach(graph: Graph, targets: Iterable[str]) -> Iterator[str]:
@@ -105,7 +92,7 @@ def _cycles(graph: Graph, needed: Iterable[str]) -> Iterator[Problem]:
 def _check_node(
     graph: Graph,
     node: GraphNode,
-    choices: _Choices,
+    choices: Choices,
     env: Env,
     missing: set[str],
     reported: set[tuple[str, str]],
@@ -125,7 +112,7 @@ def _check_node(
             if node.links[name].node_id not in missing:
                 _check_link(graph, node, value, wrong)
         elif name in node.literals:
-            found = _literal(value, node.literals[name], choices, own=name in checked_by_node)
+            found = coerce(value, node.literals[name], choices, own=name in checked_by_node)
             if isinstance(found, Wrong):
                 wrong(found.code, name, found.message, found.hint, _file_value(value, node.literals[name]))
             else:
@@ -191,85 +178,6 @@ def matches(given: str, wanted: str) -> bool:
     return given == wanted or "*" in (given, wanted) or bool(set(given.split(",")) & set(wanted.split(",")))
 
 
-def _literal(value: Value, literal: Any, choices: _Choices, own: bool = False) -> Any | Wrong:
-    """The literal as its port's type has it, or what is wrong with it.
-
-    Args:
-        own: The node's own check names this port, and so decides which files it takes.
-    """
-    if not value.is_widget:
-        if value.kind == "*":
-            return literal
-        return Wrong(
-            value.name, f"takes a link to {value.kind}, found {literal!r:.60}", code="invalid_input_type"
-        )
-    one_of = value.fact(OneOf)
-    if one_of:
-        found = _chosen(value, literal, choices.of(one_of), one_of.role)
-        deferred = own and one_of.role and isinstance(literal, str) and isinstance(found, Wrong)
-        return literal if deferred else found
-    coerced = _coerced(value.kind, literal)
-    if coerced is None:
-        return Wrong(value.name, f"takes {value.kind}, found {literal!r:.60}", code="invalid_input_type")
-    bounds = value.fact(Range)
-    if bounds and coerced < bounds.min:
-        return Wrong(
-            value.name, f"{coerced} is below {_n(bounds.min)}", _range(bounds), "value_smaller_than_min"
-        )
-    if bounds and coerced > bounds.max:
-        return Wrong(
-            value.name, f"{coerced} is above {_n(bounds.max)}", _range(bounds), "value_bigger_than_max"
-        )
-    return coerced
-
-
-def _n(number: float) -> str:
-    return f"{number:g}" if isinstance(number, float) else str(number)
-
-
-def _range(bounds: Range) -> str:
-    return f"the allowed range is {_n(bounds.min)} to {_n(bounds.max)}"
-
-
-def _coerced(kind: str, literal: Any) -> Any:
-    """The ecosystem's coercions: int(v), float(v), str(v), bool(v); None where they fail."""
-    if kind == "STRING":
-        return literal if isinstance(literal, str) else None if literal is None else str(literal)
-    if kind == "BOOLEAN":
-        return bool(literal)
-    if not isinstance(literal, int | float | str):
-        return None
-    try:
-        number = float(literal) if kind == "FLOAT" else int(literal)
-    except (ValueError, OverflowError):
-        return None
-    return number if isinstance(number, int) or math.isfinite(number) else None
-
-
-def _chosen(value: Value, literal: Any, choices: tuple[str, ...], role: str | None) -> Any | Wrong:
-    if literal in choices:
-        return literal
-    text = str(literal)
-    if role:
-        wanted = text.replace("\\", "/").casefold()
-        for key in (
-            str.casefold,
-            lambda c: c.rpartition("/")[2].casefold(),
-            lambda c: c.casefold().rpartition(".")[0],
-        ):
-            same = [c for c in choices if key(c) == wanted]
-            if len(same) == 1:
-                return same[0]
-    where = f" in the {role} folder" if role else ""
-    if not choices:
-        return Wrong(
-            value.name, f"no file {text!r}: there is none{where}", f"put it{where}", "value_not_in_list"
-        )
-    shown = ", ".join(map(repr, choices[:8])) + (f" … ({len(choices)} in all)" if len(choices) > 8 else "")
-    hint = nearest(text, choices) or f"choose one of {shown}"
-    return Wrong(value.name, f"{text!r} is not one of the choices{where}", hint, "value_not_in_list")
-
-
 def _own_check(node: GraphNode, env: Env) -> Iterator[Problem]:
     if node.node.check is None:
         return
@@ -295,7 +203,7 @@ def own_names(fn: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def own_arguments(node: GraphNode, fn: Callable[..., Any], env: Env) -> Mapping[str, Any] | None:
-    """What to call a node's `check` or `fingerprint` with, or None when an input it names is not known yet."""
+    """What to call a node's `check` or `fingerprint` with; None when an input it names is not known yet."""
     known = {v.name: v.default for v in node.node.inputs if v.optional} | dict(node.literals)
     arguments: dict[str, Any] = {}
     for name in own_names(fn):

@@ -29,7 +29,7 @@ class NodeStarted:
 
 @dataclass(frozen=True)
 class NodeProgress:
-    """A node has done `step` of `total` steps; `preview` is whatever it shows of them, not part of the JSON."""
+    """A node has done `step` of `total` steps; `preview` is what it shows of them, not part of the JSON."""
 
     node_id: str
     step: int

@@ -1,4 +1,4 @@
-"""The nodes of a run: those of its plan, and those that running nodes add (bound, keyed, checked for new ids)."""
+"""The nodes of a run: those of its plan, and those that running nodes add (bound, keyed, new ids)."""
 
 from collections.abc import Container, Mapping
 from functools import cached_property

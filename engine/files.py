@@ -17,8 +17,9 @@ from engine.folders import listed, model_parts
 from engine.problems import NodeFailure
 
 MODEL_ROLES = (
-    "checkpoints", "clip_vision", "configs", "controlnet", "diffusers", "diffusion_models", "embeddings", "gligen",
-    "hypernetworks", "loras", "photomaker", "style_models", "text_encoders", "upscale_models", "vae", "vae_approx",
+    "checkpoints", "clip_vision", "configs", "controlnet", "diffusers", "diffusion_models", "embeddings",
+    "gligen", "hypernetworks", "loras", "photomaker", "style_models", "text_encoders", "upscale_models",
+    "vae", "vae_approx",
 )  # fmt: skip
 WEIGHT_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
 

@@ -1,4 +1,4 @@
-"""What stands in a folder: files to choose from, and the parts of a model folder (diffusers, transformers)."""
+"""What stands in a folder: files to choose from, and the parts of a model folder."""
 
 import json
 import os
@@ -41,8 +41,9 @@ def model_parts(folder: Path) -> list[Path]:
             named = json.loads(index.read_bytes())
         except (ValueError, RecursionError):
             named = {}
-        parts = [folder / k for k in named if not k.startswith("_")] if isinstance(named, dict) else []
-        found = [index, *(p for part in parts if part.parent == folder for p in part.rglob("*"))]
+        named = named if isinstance(named, dict) else {}
+        names = [k for k in named if Path(k).name == k and not k.startswith(("_", "."))]
+        found = [index, *(p for name in names for p in (folder / name).rglob("*"))]
     return sorted(p for p in found if p.is_file() and not p.name.startswith("."))
 
 

@@ -131,12 +131,8 @@ def bind_node(
 
 def is_link(value: Any) -> bool:
     """Whether a JSON value is a link, `[id, slot]`."""
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and isinstance(value[1], int | float)
-        and not isinstance(value[1], bool)
-        and 0 <= value[1] < MAX_SLOT  # not NaN either
-        and value[1] == int(value[1])
-    )
+    if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
+        return False
+    slot = value[1]
+    whole = isinstance(slot, int) if not isinstance(slot, float) else slot.is_integer()
+    return whole and not isinstance(slot, bool) and slot >= 0

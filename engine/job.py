@@ -128,7 +128,7 @@ class Job:
     # ------------------------------------------------------------ demand
 
     def _demand(self, target: str) -> None:
-        """Have a node's result made: take it from a twin or the cache, or run it once its inputs are there."""
+        """Have a node's result made: by a twin, by the cache, or by running it once its inputs are there."""
         stack = [target]
         while stack:
             id = stack.pop()

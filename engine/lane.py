@@ -28,7 +28,7 @@ class Walk:
 
     Args:
         job: Whose it is; walks of one job are stopped together.
-        asked: Called on the lane's thread with a `Need` or `Subgraph`; the answer comes back by `Lane.resume`.
+        asked: Called on the lane's thread with a `Need` or `Subgraph`; answered by `Lane.resume`.
         told: Called on the lane's thread with progress.
         ended: Called on the lane's thread with the value returned or the exception raised.
     """
@@ -70,8 +70,8 @@ class Lane:
     """Drives generators step by step and answers their calls in batches.
 
     A batch goes when every generator that can move has asked for something; the group that waits longest goes
-    first, with as many rows as its largest rung holds. It is filled to the next rung of the ladder by repeating
-    its last row, so that a row's result depends on the rung and on nothing else.
+    first, with as many rows as its largest rung holds. It is filled to the next rung of the ladder by
+    repeating its last row, so that a row's result depends on the rung and on nothing else.
 
     Args:
         rungs: Allowed batch sizes, rising; `(1,)` runs every row alone.

@@ -17,8 +17,8 @@ def record(plan: Plan, env: Env) -> dict[str, Any]:
     """The record of a run, the same whenever the same is run on the same device and versions.
 
     Returns:
-        `keys` by node id (output nodes left out: theirs hold the output folder), `files` with the content hash
-        of each file that a node names, `versions`, `device`. Seeds stand in the workflow itself.
+        `keys` by node id (output nodes left out: theirs hold the output folder), `files` with the content
+        hash of each file that a node names, `versions`, `device`. Seeds stand in the workflow itself.
     """
     keys = {id: key for id, key in plan.keys.items() if not plan.graph.nodes[id].node.is_output}
     return {

@@ -234,7 +234,7 @@ def _from_texts(found: Carried, source: str) -> Workflow:
             ],
             found.format,
         )
-    prompt = _json(str(found.texts["prompt"]).encode(), f"{source} (prompt)")
+    prompt = _json(str(found.texts["prompt"]).encode("utf-8", "surrogatepass"), f"{source} (prompt)")
     workflow = from_json(prompt, source, found.format)
     try:
         editor = json.loads(found.texts["workflow"])

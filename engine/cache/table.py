@@ -1,4 +1,4 @@
-"""The disk tier's table of actions in SQLite: its schema, opening it, and what to do when it is damaged or busy."""
+"""The disk tier's table of actions in SQLite: its schema, and what to do when it is damaged or busy."""
 
 import contextlib
 import logging
@@ -24,10 +24,12 @@ CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS total (one INTEGER PRIMARY KEY CHECK (one = 1), bytes INTEGER NOT NULL);
 INSERT OR IGNORE INTO total VALUES (1, 0);
-CREATE TRIGGER IF NOT EXISTS grow AFTER INSERT ON actions BEGIN UPDATE total SET bytes = bytes + NEW.size; END;
+CREATE TRIGGER IF NOT EXISTS grow AFTER INSERT ON actions
+    BEGIN UPDATE total SET bytes = bytes + NEW.size; END;
 CREATE TRIGGER IF NOT EXISTS change AFTER UPDATE OF size ON actions
     BEGIN UPDATE total SET bytes = bytes - OLD.size + NEW.size; END;
-CREATE TRIGGER IF NOT EXISTS shrink AFTER DELETE ON actions BEGIN UPDATE total SET bytes = bytes - OLD.size; END;
+CREATE TRIGGER IF NOT EXISTS shrink AFTER DELETE ON actions
+    BEGIN UPDATE total SET bytes = bytes - OLD.size; END;
 """
 PATIENCE = 15.0
 """Seconds to wait for another process that holds the table."""
@@ -43,7 +45,7 @@ class Table:
     """A connection that many threads share; errors cost the cache and never the job.
 
     Args:
-        path: The SQLite file; a damaged one is moved aside and an empty one begun, now or when it is found out.
+        path: The SQLite file; a damaged one is moved aside for an empty one, now or when it is found out.
     """
 
     def __init__(self, path: Path) -> None:

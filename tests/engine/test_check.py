@@ -1,11 +1,11 @@
 """Checks: everything wrong at once, with the place, the code and what to do."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_keys import WORLD
 from test_runner import chain
 from toys import REGISTRY, TOYS, World, n
 
@@ -60,7 +60,11 @@ def test_an_unknown_class_names_the_nearest(world: World) -> None:
 
 
 def test_a_link_to_no_node_or_no_output_says_what_there_is(world: World) -> None:
-    graph = {"picture": n("Value", value=1), "1": n("Show", value=["pictures", 0]), "2": n("Show", value=["picture", 1])}
+    graph = {
+        "picture": n("Value", value=1),
+        "1": n("Show", value=["pictures", 0]),
+        "2": n("Show", value=["picture", 1]),
+    }
     first, second = problems(world, graph)
     assert "'picture'" in first.hint
     assert "0 NUMBER" in second.hint
@@ -152,7 +156,12 @@ def test_a_long_chain_and_a_long_cycle_are_checked(world: World) -> None:
 
 @pytest.fixture
 def files(world: World) -> World:
-    for name in ("input/a.txt", "output/out.txt", "models/checkpoints/SD15/Base.ckpt", "models/checkpoints/one.ckpt"):
+    for name in (
+        "input/a.txt",
+        "output/out.txt",
+        "models/checkpoints/SD15/Base.ckpt",
+        "models/checkpoints/one.ckpt",
+    ):
         path = world.base / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("5")
@@ -173,7 +182,10 @@ def test_a_name_that_means_two_files_is_not_guessed(files: World) -> None:
     other = files.base / "models/checkpoints/other/base.ckpt"
     other.parent.mkdir()
     other.write_text("6")
-    assert the_one(files, {"1": n("Load", name="base.ckpt"), "2": n("Show", value=["1", 0])}).code == "value_not_in_list"
+    assert (
+        the_one(files, {"1": n("Load", name="base.ckpt"), "2": n("Show", value=["1", 0])}).code
+        == "value_not_in_list"
+    )
 
 
 def test_a_missing_file_is_named_with_its_role_and_the_nearest(files: World) -> None:
@@ -217,8 +229,6 @@ PORTS = sorted({v.name for x in TOYS for v in x.inputs})
     )
 )
 def test_check_never_raises(nodes: dict[str, Any]) -> None:
-    from test_keys import WORLD
-
     workflow = Workflow({id: WorkflowNode(name, inputs) for id, (name, inputs) in nodes.items()})
     for problem in check(bind(workflow, REGISTRY), WORLD.env).problems:
         assert problem.code
@@ -232,4 +242,4 @@ def test_what_is_no_workflow_is_a_workflow_error(value: Any) -> None:
     try:
         from_json(value)
     except WorkflowError as error:
-        assert error.problems
+        assert error.problems  # noqa: PT017  (either outcome will do)

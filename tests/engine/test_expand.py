@@ -29,7 +29,13 @@ def test_only_added_nodes_that_are_wanted_run(world: World) -> None:
 
 
 def test_added_nodes_may_link_to_nodes_of_the_workflow(world: World) -> None:
-    run = grown(world, {"x": n("Add", a=["v", 0], plus=1)}, ["x", 0], v=n("Value", value=1), w=n("Show", value=["v", 0]))
+    run = grown(
+        world,
+        {"x": n("Add", a=["v", 0], plus=1)},
+        ["x", 0],
+        v=n("Value", value=1),
+        w=n("Show", value=["v", 0]),
+    )
     assert run.status == "success"
     assert "[[2]]" in world.texts()
 
@@ -41,14 +47,18 @@ def test_added_output_nodes_run_though_nobody_wants_them(world: World) -> None:
 
 @pytest.mark.parametrize("count", [0, 3, 120])
 def test_a_loop_is_tail_recursion(world: World, count: int) -> None:
-    graph = {"n": n("Value", value=count), "z": n("Value", value=0), "c": n("Countdown", n=["n", 0], sum=["z", 0])}
+    graph = {
+        "n": n("Value", value=count),
+        "z": n("Value", value=0),
+        "c": n("Countdown", n=["n", 0], so_far=["z", 0]),
+    }
     run = world.run(graph | {"s": n("Show", value=["c", 0])})
     assert run.status == "success", run.failures
     assert world.texts() == [str(count * (count + 1) // 2)]
 
 
 def test_a_second_run_of_a_loop_executes_nothing(kept: World) -> None:
-    graph = {"n": n("Value", value=5), "c": n("Countdown", n=["n", 0], sum=["n", 0])}
+    graph = {"n": n("Value", value=5), "c": n("Countdown", n=["n", 0], so_far=["n", 0])}
     graph["s"] = n("Show", value=["c", 0])
     kept.run(graph)
     assert kept.run(graph).executed == ()

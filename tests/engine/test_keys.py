@@ -8,9 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_runner import chain, dags
-from toys import REGISTRY, World, add, n, value
+from toys import REGISTRY, World, add, n
 
 from engine.node import Node
+from engine.plan import make_plan
 from engine.registry import Registry
 from engine.workflow import from_json
 
@@ -19,8 +20,6 @@ WORLD.close()
 
 
 def keys(graph: dict[str, Any], registry: Registry = REGISTRY) -> dict[str, str]:
-    from engine.plan import make_plan
-
     return dict(make_plan(from_json(graph), registry, WORLD.env, WORLD.tiers).keys)
 
 
@@ -120,9 +119,9 @@ def test_a_volatile_node_and_what_follows_have_new_keys_each_time() -> None:
 
 
 def test_a_node_that_takes_its_id_has_it_in_the_key() -> None:
-    graph = {"v": value.name and n("Value", value=1)}
+    graph = {"v": n("Value", value=1)}
     for id in "ab":
-        graph[id] = n("Countdown", n=["v", 0], sum=["v", 0])
+        graph[id] = n("Countdown", n=["v", 0], so_far=["v", 0])
         graph[f"s{id}"] = n("Show", value=[id, 0])
     made = keys(graph)
     assert made["a"] != made["b"]

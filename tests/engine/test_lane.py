@@ -77,7 +77,9 @@ def test_jobs_of_one_engine_share_batches(world: World) -> None:
 
 
 def test_different_weights_and_different_keys_stay_apart(rig: Rig) -> None:
-    rig.run(a=loop(Doubler("a"), 1), b=loop(Doubler("b"), 1), c=loop(Doubler("a"), 1.0), d=loop(Doubler("a"), 5))
+    rig.run(
+        a=loop(Doubler("a"), 1), b=loop(Doubler("b"), 1), c=loop(Doubler("a"), 1.0), d=loop(Doubler("a"), 5)
+    )
     assert sorted(b.rows for b in rig.batches()) == [1, 1, 2]
 
 

@@ -185,14 +185,14 @@ def volatile(*, log: Annotated[Log, Given()]) -> Number:
 
 
 @node("Countdown", category="toys")
-def countdown(*, n: Number, sum: Number, me: Annotated[str, Hidden("UNIQUE_ID")] = "") -> Steps[Number]:
-    """n + (n - 1) + … by tail recursion."""
+def countdown(*, n: Number, so_far: Number, me: Annotated[str, Hidden("UNIQUE_ID")] = "") -> Steps[Number]:
+    """Sum n + (n - 1) + … by tail recursion."""
     if n == 0:
-        return sum
+        return so_far
     nodes = {
         f"{me}.n": {"class_type": "Add", "inputs": {"a": {"__value__": n}, "plus": -1}},
-        f"{me}.s": {"class_type": "Add", "inputs": {"a": {"__value__": sum}, "plus": n}},
-        f"{me}.r": {"class_type": "Countdown", "inputs": {"n": [f"{me}.n", 0], "sum": [f"{me}.s", 0]}},
+        f"{me}.s": {"class_type": "Add", "inputs": {"a": {"__value__": so_far}, "plus": n}},
+        f"{me}.r": {"class_type": "Countdown", "inputs": {"n": [f"{me}.n", 0], "so_far": [f"{me}.s", 0]}},
     }
     ((last,),) = yield Subgraph(nodes, ([f"{me}.r", 0],))
     return last
@@ -331,8 +331,8 @@ def widgets(
 
 
 TOYS = [
-    value, add, add_on_device, add_in_steps, add_async, numbers, total, pair, show, show_many, save, fail, fail_on,
-    switch, lazy_total, block, volatile, countdown, grow, odd, exits, endless, endless_async, meet, read,
+    value, add, add_on_device, add_in_steps, add_async, numbers, total, pair, show, show_many, save, fail,
+    fail_on, switch, lazy_total, block, volatile, countdown, grow, odd, exits, endless, endless_async, meet, read,
     load_model, widgets,
 ]  # fmt: skip
 REGISTRY = Registry().with_nodes(*TOYS)  # type: ignore[arg-type]

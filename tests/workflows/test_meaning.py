@@ -1,7 +1,9 @@
 """The pictures show what the prompts say: shares of many prompts and seeds, measured on what workflows write.
 
 Every prompt describes a scene that the models were not trained on. What is asserted lies a margin below what
-they reach (measured: night 1.00, sunset 1.00, ground 1.00, colour in its third 0.98 of 120).
+they reach. Measured: night, sunset and ground 1.00 of 32; colour in its third 0.98 of 120; edge F1 of described
+scenes 0.68 (0.51 without the ControlNet), where the prompt tells only the time 0.57 (0.16); colourfulness of
+sketches 0.06 (0.31 without the LoRA); upscaler 4.1 dB over bicubic; autoencoder 29.4 dB.
 """
 
 import random
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from engine.workflow import load
 from nodes.preprocess import canny_edges
@@ -60,28 +63,47 @@ def test_the_named_colour_is_in_the_named_third(studio: Studio) -> None:
     assert evaluate.place_score(scenes, drawn(studio, texts)) >= 0.9
 
 
-def test_the_controlnet_follows_the_edges(studio: Studio) -> None:
+@pytest.fixture(scope="module")
+def followed(studio: Studio) -> dict[tuple[str, float], float]:
+    """Edge F1 within 2 pixels of 8 scenes, by how they are described ("whole" or "time") and by strength."""
     scenes = [sample_scene(seed) for seed in range(200, 208)]
-    hints = canny_edges(evaluate.to_tensor(evaluate.renders(scenes)), *evaluate.THRESHOLDS)
-    settings = [
-        {
-            "Control image.image": studio.add_input(f"scene_{scene.seed}.png", render(scene)),
-            "Prompt.text": caption(scene, random.Random(scene.seed), keep=1.0, place=True),
-            "Sampler.seed": scene.seed,
-        }
-        for scene in scenes
-    ]
+    hints = edges(evaluate.renders(scenes))
+    names = [studio.add_input(f"scene_{scene.seed}.png", render(scene)) for scene in scenes]
+    whole = [caption(scene, random.Random(scene.seed), keep=1.0, place=True) for scene in scenes]
+    found = {}
+    for words, texts in (("whole", whole), ("time", [scene.time for scene in scenes])):
+        for strength in (1.0, 0.0):
+            settings = [
+                {
+                    "Control image.image": name,
+                    "Prompt.text": text,
+                    "Sampler.seed": 200 + i,
+                    "Follow the edges.strength": strength,
+                }
+                for i, (name, text) in enumerate(zip(names, texts, strict=True))
+            ]
+            made = edges(studio.pictures("controlnet_canny", settings))
+            found[words, strength] = float(evaluate.edge_f1(made, hints, tolerance=2))
+    return found
 
-    def followed(strength: float) -> float:
-        made = studio.pictures(
-            "controlnet_canny", [{**s, "Follow the edges.strength": strength} for s in settings]
-        )
-        return float(evaluate.edge_f1(canny_edges(evaluate.to_tensor(made), *evaluate.THRESHOLDS), hints))
 
-    with_hint, without = followed(1.0), followed(0.0)
-    print("EDGE", with_hint, without)
-    assert with_hint >= 0.6
-    assert with_hint >= 3 * without
+def edges(pictures: np.ndarray) -> Tensor:
+    """The edges as the ControlNet was trained on them, [N, 1, H, W]."""
+    return canny_edges(evaluate.to_tensor(pictures), *evaluate.THRESHOLDS)
+
+
+def test_the_controlnet_follows_the_edges_of_what_is_described(
+    followed: dict[tuple[str, float], float],
+) -> None:
+    assert followed["whole", 1.0] >= 0.6
+    assert followed["whole", 1.0] >= 1.2 * followed["whole", 0.0]
+
+
+def test_the_controlnet_follows_edges_that_the_prompt_is_silent_about(
+    followed: dict[tuple[str, float], float],
+) -> None:
+    assert followed["time", 1.0] >= 0.45
+    assert followed["time", 1.0] >= 3 * followed["time", 0.0]
 
 
 def test_the_lora_draws_sketches(studio: Studio) -> None:
@@ -94,8 +116,7 @@ def test_the_lora_draws_sketches(studio: Studio) -> None:
         return np.ptp(made, axis=-1).mean((1, 2))
 
     plain, half, sketched = colourfulness(0.0), colourfulness(0.5), colourfulness(1.0)
-    print("LORA", plain.mean(), half.mean(), sketched.mean())
-    assert sketched.mean() < 0.7 * plain.mean()
+    assert sketched.mean() < 0.5 * plain.mean()
     assert sketched.mean() < half.mean() < plain.mean()
 
 
@@ -109,8 +130,7 @@ def test_the_upscaler_comes_closer_to_the_large_picture_than_bicubic(studio: Stu
     gained = evaluate.psnr(evaluate.to_tensor(made), true) - evaluate.psnr(
         evaluate.to_tensor(np.stack(bicubic)), true
     )
-    print("UP", gained)
-    assert gained > 1
+    assert gained > 2
 
 
 def test_the_autoencoder_gives_unseen_pictures_back(studio: Studio) -> None:

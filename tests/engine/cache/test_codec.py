@@ -71,7 +71,7 @@ class Color(enum.IntEnum):
 @pytest.mark.parametrize(
     "value",
     [
-        object(), b"bytes", {1: 2}, {1, 2}, Color.RED, namedtuple("P", "x")(1), OrderedDict(a=1),  # noqa: PYI024
+        object(), b"bytes", {1: 2}, {1, 2}, Color.RED, namedtuple("P", "x")(1), OrderedDict(a=1),
         [1, [object()]], {"a": lambda: None}, torch.nn.Linear(1, 1), torch.zeros(2).to_sparse(),
         torch.nn.Parameter(torch.zeros(1)),
     ],

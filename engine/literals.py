@@ -1,0 +1,102 @@
+"""Literals of a workflow as their ports have them: coerced, within range, one of the choices."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from engine.node import Value
+from engine.ports import Env, OneOf, Range
+from engine.problems import Wrong, nearest
+
+
+class Choices:
+    """The choices of run-time combos, each listed once however many nodes ask."""
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+        self._known: dict[Callable[[Env], Any], tuple[str, ...]] = {}
+
+    def of(self, one_of: OneOf) -> tuple[str, ...]:
+        """What may be chosen now."""
+        if one_of.options not in self._known:
+            self._known[one_of.options] = tuple(one_of.options(self._env))
+        return self._known[one_of.options]
+
+
+def coerce(value: Value, literal: Any, choices: Choices, own: bool = False) -> Any | Wrong:
+    """The literal as its port's type has it, or what is wrong with it.
+
+    Args:
+        own: The node's own check names this port, and so decides which files it takes.
+    """
+    if not value.is_widget:
+        if value.kind == "*":
+            return literal
+        return Wrong(
+            value.name, f"takes a link to {value.kind}, found {literal!r:.60}", code="invalid_input_type"
+        )
+    one_of = value.fact(OneOf)
+    if one_of:
+        found = _chosen(value, literal, choices.of(one_of), one_of.role)
+        deferred = own and one_of.role and isinstance(literal, str) and isinstance(found, Wrong)
+        return literal if deferred else found
+    coerced = _coerced(value.kind, literal)
+    if coerced is None:
+        return Wrong(value.name, f"takes {value.kind}, found {literal!r:.60}", code="invalid_input_type")
+    bounds = value.fact(Range)
+    if bounds and coerced < bounds.min:
+        return Wrong(
+            value.name, f"{coerced} is below {_n(bounds.min)}", _range(bounds), "value_smaller_than_min"
+        )
+    if bounds and coerced > bounds.max:
+        return Wrong(
+            value.name, f"{coerced} is above {_n(bounds.max)}", _range(bounds), "value_bigger_than_max"
+        )
+    return coerced
+
+
+def _n(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
+
+
+def _range(bounds: Range) -> str:
+    return f"the allowed range is {_n(bounds.min)} to {_n(bounds.max)}"
+
+
+def _coerced(kind: str, literal: Any) -> Any:
+    """The ecosystem's coercions: int(v), float(v), str(v), bool(v); None where they fail."""
+    if kind == "STRING":
+        return literal if isinstance(literal, str) else None if literal is None else str(literal)
+    if kind == "BOOLEAN":
+        return bool(literal)
+    if not isinstance(literal, int | float | str):
+        return None
+    try:
+        number = float(literal) if kind == "FLOAT" else int(literal)
+    except (ValueError, OverflowError):
+        return None
+    return number if isinstance(number, int) or math.isfinite(number) else None
+
+
+def _chosen(value: Value, literal: Any, choices: tuple[str, ...], role: str | None) -> Any | Wrong:
+    if literal in choices:
+        return literal
+    text = str(literal)
+    if role:
+        wanted = text.replace("\\", "/").casefold()
+        for key in (
+            str.casefold,
+            lambda c: c.rpartition("/")[2].casefold(),
+            lambda c: c.casefold().rpartition(".")[0],
+        ):
+            same = [c for c in choices if key(c) == wanted]
+            if len(same) == 1:
+                return same[0]
+    where = f" in the {role} folder" if role else ""
+    if not choices:
+        return Wrong(
+            value.name, f"no file {text!r}: there is none{where}", f"put it{where}", "value_not_in_list"
+        )
+    shown = ", ".join(map(repr, choices[:8])) + (f" … ({len(choices)} in all)" if len(choices) > 8 else "")
+    hint = nearest(text, choices) or f"choose one of {shown}"
+    return Wrong(value.name, f"{text!r} is not one of the choices{where}", hint, "value_not_in_list")
