@@ -38,7 +38,7 @@ PROMPTS = (
     "a brown cabin on the left, pine forest, night, stars",
     "mountains, a lake, dawn, clouds",
     "a blue house on the right, a meadow, noon, sun",
-    "a yellow balloon, rolling hills, sunset",
+    "a yellow balloon in the center, rolling hills, sunset",
     "a purple tower on the left, the sea, sunset, clouds",
 )
 MARGIN, LINE, WIDTH = 8, 12, 1104

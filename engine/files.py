@@ -117,7 +117,7 @@ class Files:
         if name in self.items.get(role, {}):
             return self.items[role][name]
         for folder in self.folders.get(role, ()):
-            path = inside(folder, name)
+            path = inside(folder, name, follow=role not in MODEL_ROLES)
             if path != folder.resolve() and _exists(path):
                 return path
         looked = ", ".join(str(f) for f in self.folders.get(role, ())) or "nowhere: the role has no folder"
@@ -207,15 +207,19 @@ class Files:
             return None
 
 
-def inside(folder: Path, name: str) -> Path:
-    """The path of `name` under `folder`, following links.
+def inside(folder: Path, name: str, follow: bool = True) -> Path:
+    """The path of `name` under `folder`.
+
+    Args:
+        follow: Whether a symbolic link may not lead out either; people link model files from elsewhere.
 
     Raises:
         NodeFailure: It leads out of the folder.
     """
     root = folder.resolve()
     try:
-        path = (root / name).resolve()
+        path = (root / name).resolve() if follow else Path(os.path.normpath(root / name))
+        os.fsencode(path)
     except (OSError, ValueError, RuntimeError) as error:
         raise NodeFailure(f"{name!r} is no usable file name") from error
     if not path.is_relative_to(root):

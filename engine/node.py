@@ -122,36 +122,30 @@ def node(
     """
 
     def declare(fn: Callable[P, R]) -> Node[P, R]:
-        try:
-            hints = get_type_hints(fn, include_extras=True)
-        except NameError as error:
-            raise DeclarationError(f"{name}: {error}; a node's types stand at module level") from error
-        if "return" not in hints:
-            raise DeclarationError(f"{name}: its return type is missing; write -> None for no outputs")
-        returned = hints.pop("return")
         doc = inspect.getdoc(fn) or ""
+        hints = _hints(name, fn)
+        returned = hints.pop("return")
         inputs, given = _inputs(name, fn, hints, _arg_docs(doc))
         _refuse_steps(name, fn, returned, inputs)
         _refuse_names(name, (check, fingerprint), {*given, *(v.name for v in inputs)})
+        made = _outputs(name, returned, outputs)
+        summary, whole = doc.split("\n\n")[0].replace("\n", " "), any(v.is_list for v in inputs)
         return Node(
-            name=name,
-            fn=fn,
-            category=category,
-            title=title or name,
-            doc=doc.split("\n\n")[0].replace("\n", " "),
-            inputs=inputs,
-            outputs=_outputs(name, returned, outputs),
-            is_output=is_output,
-            given=given,
-            takes_lists=any(v.is_list for v in inputs),
-            lane=lane,
-            volatile=volatile,
-            version=version,
-            check=check,
-            fingerprint=fingerprint,
-        )
+            name, fn, category, title or name, summary, inputs, made, is_output, given, whole, lane, volatile,
+            version, check, fingerprint,
+        )  # fmt: skip
 
     return declare
+
+
+def _hints(node_name: str, fn: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        hints = get_type_hints(fn, include_extras=True)
+    except NameError as error:
+        raise DeclarationError(f"{node_name}: {error}; a node's types stand at module level") from error
+    if "return" not in hints:
+        raise DeclarationError(f"{node_name}: its return type is missing; write -> None for no outputs")
+    return hints
 
 
 def _inputs(

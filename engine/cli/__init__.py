@@ -49,8 +49,8 @@ for _point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
 
 def main() -> None:
     """The command; exits 0 done, 1 a node failed, 2 bad workflow or arguments, 130 interrupted."""
-    # Waiting OpenMP threads sleep instead of spinning: on two cores that others use too, 20 steps of the embedded
-    # model took 1.3 s in place of 11.2 s. Read by the library when torch loads it; exact.
+    # Waiting OpenMP threads sleep instead of spinning: on two cores that others use too, 20 steps of the
+    # embedded model took 1.3 s in place of 11.2 s. Read by the library when torch loads it; exact.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in sys.argv
     logging.basicConfig(

@@ -1,4 +1,4 @@
-"""What an output says of how it was made: enough to tell why two pictures differ, and never the time or place."""
+"""What an output says of how it was made: enough to tell why two differ, never the time or place."""
 
 import json
 from pathlib import Path

@@ -331,9 +331,9 @@ def widgets(
 
 
 TOYS = [
-    value, add, add_on_device, add_in_steps, add_async, numbers, total, pair, show, show_many, save, fail,
-    fail_on, switch, lazy_total, block, volatile, countdown, grow, odd, exits, endless, endless_async, meet, read,
-    load_model, widgets,
+    value, add, add_on_device, add_in_steps, add_async, numbers, total, pair, show, show_many, save,
+    fail, fail_on, switch, lazy_total, block, volatile, countdown, grow, odd, exits, endless,
+    endless_async, meet, read, load_model, widgets,
 ]  # fmt: skip
 REGISTRY = Registry().with_nodes(*TOYS)  # type: ignore[arg-type]
 

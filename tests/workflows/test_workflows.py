@@ -153,12 +153,13 @@ def test_the_variations_are_those_of_their_seeds(studio: Studio) -> None:
 
 
 @pytest.mark.slow
-def test_the_strip_begins_with_the_picture_of_the_first_seed(studio: Studio) -> None:
+def test_the_strip_goes_from_one_picture_to_the_other_in_small_steps(studio: Studio) -> None:
     workflow = load(PATHS["interpolate"])
-    prompt = workflow.nodes[titled(workflow, "Prompt")].inputs["text"]
     strip = studio.run("interpolate").picture
-    first = studio.run("text_to_image", {"Prompt.text": prompt, "Sampler.seed": 1}).picture
-    assert np.abs(strip[:, :128].astype(int) - first).mean() < 1
     cells = [strip[:, x : x + 128].astype(int) for x in range(0, strip.shape[1], 132)]
+    for cell, title in ((cells[0], "Prompt"), (cells[-1], "Second prompt")):
+        prompt = workflow.nodes[titled(workflow, title)].inputs["text"]
+        whole = studio.run("text_to_image", {"Prompt.text": prompt, "Sampler.seed": 1}).picture
+        assert np.abs(cell - whole).mean() < 12  # each frame is redrawn a little after the slerp
     ends = np.abs(cells[0] - cells[-1]).mean()
-    assert all(np.abs(one - other).mean() < ends for one, other in pairwise(cells))
+    assert all(np.abs(one - other).mean() < 0.7 * ends for one, other in pairwise(cells))
