@@ -1,7 +1,6 @@
 """Does the picture show what the prompt says? The table of targets, measured; and contact sheets.
 
 python -m training.evaluate --model nodes/storybook --save sheets
-Scene seeds were never trained on; scores of true renders stand beside.
 """
 
 import argparse
