@@ -53,16 +53,16 @@ class Plan:
             return "its result is not kept: quick to make, or of a type that is not stored"
         return "; ".join(changes(parts, before))
 
-    def files(self) -> list[tuple[str, str]]:
-        """The files that running nodes read, as (role, name)."""
-        found = []
-        for id in self.runs:
+    def files(self, ids: Iterable[str] | None = None) -> list[tuple[str, str]]:
+        """The files that these nodes (by default those that run) name, as (role, name), each once."""
+        found: set[tuple[str, str]] = set()
+        for id in self.runs if ids is None else ids:
             node = self.graph.nodes[id]
             for value in node.node.inputs:
-                one_of = value.fact(OneOf)
-                if one_of and one_of.role and value.name in node.literals:
-                    found.append((one_of.role, str(node.literals[value.name])))
-        return sorted(set(found))
+                one_of, name = value.fact(OneOf), node.literals.get(value.name)
+                if one_of and one_of.role and isinstance(name, str):
+                    found.add((one_of.role, name))
+        return sorted(found)
 
     def seconds(self, usual: Callable[[str], float | None]) -> float | None:
         """What the running nodes take, estimated from what their classes took; None if one is unknown."""
@@ -93,9 +93,8 @@ def make_plan(
     keys = {id: address(p) for id, p in parts.items()}
     runs, served, lazy = _walk(graph, chosen, keys, tiers, env)
     extra = {} if workflow.editor is None else {"workflow": workflow.editor}
-    position = {id: i for i, id in enumerate(order)}
-    sort = sorted(runs, key=position.__getitem__)
-    return Plan(graph, tuple(chosen), parts, keys, tuple(sort), served, tuple(sorted(lazy)), extra)
+    in_order = tuple(id for id in order if id in runs)
+    return Plan(graph, tuple(chosen), parts, keys, in_order, served, tuple(sorted(lazy)), extra)
 
 
 def _walk(

@@ -1,5 +1,6 @@
 """What made an output: keys, model hashes, versions and device, written into it beside the workflow."""
 
+import contextlib
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from engine.devices import Devices
 from engine.files import Files
 from engine.plan import Plan
-from engine.ports import Env, OneOf
+from engine.ports import Env
 from engine.problems import NodeFailure
 
 PACKAGES = ("latentgraph", "torch", "diffusers", "transformers", "spandrel", "numpy", "pillow")
@@ -31,17 +32,10 @@ def record(plan: Plan, env: Env) -> dict[str, Any]:
 
 def _digests(plan: Plan, files: Files) -> dict[str, str]:
     digests: dict[str, str] = {}
-    for id in plan.keys:
-        node = plan.graph.nodes[id]
-        for value in node.node.inputs:
-            one_of, name = value.fact(OneOf), node.literals.get(value.name)
-            if one_of is None or one_of.role is None or not isinstance(name, str):
-                continue
-            try:
-                digests[f"{one_of.role}/{name}"] = files.digest(one_of.role, name)
-            except (NodeFailure, OSError):
-                continue  # a choice that is no file, such as a built-in name
-    return dict(sorted(digests.items()))
+    for role, name in plan.files(plan.keys):
+        with contextlib.suppress(NodeFailure, OSError):  # a choice that is no file, such as a built-in name
+            digests[f"{role}/{name}"] = files.digest(role, name)
+    return digests
 
 
 @cache
