@@ -5,8 +5,9 @@ import os
 import sqlite3
 import tomllib
 from collections.abc import Mapping
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError
@@ -29,6 +30,7 @@ from engine.registry import Registry
 
 log = logging.getLogger(__name__)
 
+S = TypeVar("S", bound=BaseSettings)
 ALIASES = {"unet": "diffusion_models", "clip": "text_encoders"}
 
 
@@ -78,7 +80,14 @@ class Settings(BaseSettings):
         """Flags first, then the environment, then the file."""
         del dotenv_settings, file_secret_settings
         assert isinstance(init_settings, InitSettingsSource)
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, _TopLevel(settings_cls)
+
+
+class _TopLevel(TomlConfigSettingsSource):
+    """The file without its tables: each belongs to the package that it is named after (`[server]`)."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        return {k: v for k, v in super()._read_file(file_path).items() if not isinstance(v, dict)}
 
 
 def read_settings(**flags: Any) -> Settings:
@@ -87,8 +96,17 @@ def read_settings(**flags: Any) -> Settings:
     Raises:
         WorkflowError: Settings that do not exist or have a wrong value, all of them.
     """
+    return settings_of(Settings, flags)
+
+
+def settings_of(kind: type[S], flags: Mapping[str, Any]) -> S:
+    """Settings of one package, with flags (None: not given) over everything else.
+
+    Raises:
+        WorkflowError: Settings that do not exist or have a wrong value, all of them.
+    """
     try:
-        return Settings(**{k: v for k, v in flags.items() if v is not None})
+        return kind(**{k: v for k, v in flags.items() if v is not None})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problem = f"latentgraph.toml cannot be read: {error}"
         raise WorkflowError([Problem("bad_setting", problem, hint="mend it or remove it")]) from error

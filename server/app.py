@@ -1,0 +1,27 @@
+"""The application: all routes as one table, each classic one with and without `/api`; the middlewares."""
+
+from collections.abc import Iterable, Iterator
+
+from aiohttp import web
+
+from server.routes import ROUTES
+from server.state import STATE, State
+
+ONCE = ("/internal/", "/api/", "/assets", "/metrics", "/openapi.json")
+"""Paths that exist under one name only."""
+
+
+def make_app(state: State) -> web.Application:
+    """The server's application; its lifetime is that of the state."""
+    app = web.Application(client_max_size=int(state.server.max_upload_mb * 2**20))
+    app[STATE] = state
+    app.add_routes(list(twinned(ROUTES)))
+    return app
+
+
+def twinned(routes: Iterable[web.RouteDef]) -> Iterator[web.RouteDef]:
+    """The routes, and each that is not the server's own a second time under `/api`."""
+    for route in routes:
+        yield route
+        if not route.path.startswith(ONCE) and route.path != "/":
+            yield web.RouteDef(route.method, f"/api{route.path}", route.handler, route.kwargs)
