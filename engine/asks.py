@@ -8,9 +8,9 @@ from engine.expand import RunNodes, wanted_links
 from engine.frontier import Frontier
 from engine.graph import Link, is_link
 from engine.lane import Lane, Walk
-from engine.ports import Blocked
+from engine.ports import Blocked, adapted
 from engine.problems import NodeFailure
-from engine.steps import Need, Subgraph
+from engine.steps import Need, NeedAll, Subgraph
 
 
 class UpstreamError(Exception):
@@ -36,16 +36,20 @@ class Asks:
         self._frontier, self._cast, self._lane, self._demand = frontier, cast, lane, demand
         self._looks: dict[str, list[Callable[[], None]]] = {}
 
-    def answer(self, attempt: Attempt, index: int, walk: Walk, ask: Need | Subgraph) -> None:
+    def answer(self, attempt: Attempt, index: int, walk: Walk, ask: Need | NeedAll | Subgraph) -> None:
         """Have what a generator asks for made, and resume it with that."""
         if isinstance(ask, Subgraph):
             return self._expand(attempt, walk, ask)
         node, whole = attempt.node, attempt.node.node.takes_lists
+        if isinstance(ask, NeedAll):
+            links = [node.links[port] for port in ask.ports]
+            return self._when(attempt, walk, links, lambda values: [list(v) for v in values])
         link = node.links.get(ask.port)
         if link is None:
             literal = node.literals.get(ask.port)
             return self._lane.resume(walk, [literal] if whole else literal)
-        self._when(attempt, walk, [link], lambda values: _one_value(values[0], index, whole))
+        kind = value.kind if (value := node.node.input(ask.port)) else ""
+        self._when(attempt, walk, [link], lambda v: _one_value(adapted(kind, v[0]), index, whole))
 
     def _expand(self, attempt: Attempt, walk: Walk, ask: Subgraph) -> None:
         try:

@@ -13,7 +13,7 @@ from engine.graph import GraphNode
 from engine.invoke import Collected, blocked
 from engine.lane import Lane, Stopped, Walk
 from engine.ports import Blocked
-from engine.steps import Need, Progress, Subgraph
+from engine.steps import Need, NeedAll, Progress, Slots, Subgraph
 
 
 @dataclass
@@ -30,8 +30,8 @@ class Told:
 
     completed: Callable[["Attempt"], None]
     failed: Callable[["Attempt", int, BaseException], None]
-    progressed: Callable[["Attempt", int, int, Any], None]
-    asked: Callable[["Attempt", int, Walk, Need | Subgraph], None]
+    progressed: Callable[["Attempt", float, float, Any], None]
+    asked: Callable[["Attempt", int, Walk, Need | NeedAll | Subgraph], None]
     blocked: Callable[["Attempt", str], None]
 
 
@@ -121,6 +121,8 @@ class Attempt:
 
     def _unblocked(self) -> list[int]:
         """The calls to make; those with a blocker among their inputs pass it on instead."""
+        if self.node.node.maps_itself:
+            return list(range(len(self.arguments)))
         live = []
         for i, arguments in enumerate(self.arguments):
             blocker = blocked(arguments, self.node.node.takes_lists)
@@ -197,6 +199,10 @@ class Attempt:
                 self._told.blocked(self, error.blocker.message)
         elif error is not None:
             return self._told.failed(self, index, error)
+        if isinstance(value, Slots):
+            self.ran = value.ran
+            for message in value.blocked:
+                self._told.blocked(self, message)
         self.collected.outcomes[index] = value
         self._left -= 1
         if self._left == 0:

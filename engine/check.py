@@ -1,15 +1,16 @@
 """Everything wrong with a graph, as a list of Problems; loads no weights and stops at no problem."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import networkx as nx
 
-from engine.graph import Graph, GraphNode
+from engine.graph import Graph, GraphNode, Link
 from engine.literals import Choices, coerce
 from engine.node import Value
-from engine.ports import Env, Hidden, OneOf
+from engine.ports import Env, Hidden, Loose, OneOf
 from engine.problems import NodeFailure, Problem, Wrong, nearest
 
 
@@ -126,7 +127,7 @@ def _check_node(
             )
     checked = replace(node, literals=literals)
     bad = {p.input for p in problems}
-    problems += [p for p in _own_check(checked, env) if p.input not in bad]
+    problems += [p for p in _own_check(graph, checked, env, bad) if p.input not in bad]
     return checked, problems
 
 
@@ -162,8 +163,9 @@ def _check_link(graph: Graph, node: GraphNode, value: Value, wrong: Callable[...
             f"links to output {link.slot} of node {link.node_id} ({source.node.name})",
             f"its outputs are: {outputs}",
         )
-    elif not matches(kind := source.node.outputs[link.slot].kind, value.kind):
-        fitting = [i for i, o in enumerate(source.node.outputs) if matches(o.kind, value.kind)]
+    elif not (_unlooked(value) or matches(type_of(source.node.outputs[link.slot]), type_of(value))):
+        kind = source.node.outputs[link.slot].kind
+        fitting = [i for i, o in enumerate(source.node.outputs) if matches(type_of(o), type_of(value))]
         hint = f"output {fitting[0]} of that node has this type" if fitting else ""
         wrong(
             "return_type_mismatch",
@@ -173,15 +175,35 @@ def _check_link(graph: Graph, node: GraphNode, value: Value, wrong: Callable[...
         )
 
 
-def matches(given: str, wanted: str) -> bool:
-    """Whether an output type may feed an input type: equal, "*", or a common member of comma lists."""
-    return given == wanted or "*" in (given, wanted) or bool(set(given.split(",")) & set(wanted.split(",")))
+def _unlooked(value: Value) -> bool:
+    loose = value.fact(Loose)
+    return loose is not None and not loose.linked
 
 
-def _own_check(node: GraphNode, env: Env) -> Iterator[Problem]:
-    if node.node.check is None:
+def type_of(value: Value) -> Any:
+    """What the type of a link is compared by: its name, or what stands for it in a `Loose` port."""
+    loose = value.fact(Loose)
+    return loose.type if loose else value.kind
+
+
+def matches(given: Any, wanted: Any) -> bool:
+    """Whether an output type may feed an input type: equal, "*", or a common member of comma lists.
+
+    Types may override `!=`; a list of choices is a COMBO.
+    """
+    differ = given != wanted
+    if not differ:
+        return True
+    if not (isinstance(given, str) and isinstance(wanted, str)):
+        return "COMBO" in (given, wanted) and (isinstance(given, list) or isinstance(wanted, list))
+    return "*" in (given, wanted) or bool(set(given.split(",")) & set(wanted.split(",")))
+
+
+def _own_check(graph: Graph, node: GraphNode, env: Env, bad: set[str]) -> Iterator[Problem]:
+    if node.node.check is None or (bad and _takes_all(node.node.check)):
         return
-    arguments = own_arguments(node, node.node.check, env)
+    types = {p: t for p, link in node.links.items() if (t := _given_type(graph, link)) is not None}
+    arguments = own_arguments(node, node.node.check, env, types)
     if arguments is None:
         return
     try:
@@ -196,14 +218,34 @@ def _own_check(node: GraphNode, env: Env) -> Iterator[Problem]:
         yield Problem(code, w.message, node.id, node.node.name, w.port, w.hint, value)
 
 
+def _given_type(graph: Graph, link: Link) -> Any:
+    source = graph.nodes.get(link.node_id)
+    known = source is not None and link.slot < len(source.node.outputs)
+    return type_of(source.node.outputs[link.slot]) if source and known else None
+
+
+def _takes_all(fn: Callable[..., Any]) -> bool:
+    return bool(fn.__code__.co_flags & inspect.CO_VARKEYWORDS)
+
+
 def own_names(fn: Callable[..., Any]) -> tuple[str, ...]:
     """The parameters of a node's `check` or `fingerprint`."""
     code = fn.__code__
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
-def own_arguments(node: GraphNode, fn: Callable[..., Any], env: Env) -> Mapping[str, Any] | None:
-    """What to call a node's `check` or `fingerprint` with; None when an input it names is not known yet."""
+def own_arguments(
+    node: GraphNode, fn: Callable[..., Any], env: Env, types: Mapping[str, Any] | None = None
+) -> Mapping[str, Any] | None:
+    """What to call a node's `check` or `fingerprint` with; None when an input it names is not known yet.
+
+    One with a `**` parameter gets everything: literals, None for links, the node's id at ports hidden as
+    `UNIQUE_ID`, and at `input_types`, if it names that, the type that each link gives.
+    """
+    if _takes_all(fn):
+        ids = {v.name: node.id for v in node.node.inputs if v.fact(Hidden) == Hidden("UNIQUE_ID")}
+        named = {"input_types": dict(types or {})} if "input_types" in own_names(fn) else {}
+        return {**dict.fromkeys(node.links), **node.literals, **ids, **named}
     known = {v.name: v.default for v in node.node.inputs if v.optional} | dict(node.literals)
     arguments: dict[str, Any] = {}
     for name in own_names(fn):

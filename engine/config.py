@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     Args:
         base_directory: Holds models, input, output and temp.
         output_directory: Where outputs go; default: output in the base directory.
+        input_directory: Where inputs are looked for; default: input in the base directory.
+        temp_directory: Where previews go; default: temp in the base directory.
         cache: Folder of the disk cache, or "off".
         cache_gb: Gigabytes that the disk cache may take.
         memory_gb: Gigabytes that results may take in memory.
@@ -61,6 +63,8 @@ class Settings(BaseSettings):
     )
     base_directory: Path = Path()
     output_directory: Path | None = None
+    input_directory: Path | None = None
+    temp_directory: Path | None = None
     cache: Path = Field(default_factory=_default_cache)
     cache_gb: float = Field(default=20.0, ge=0)
     memory_gb: float = Field(default=2.0, ge=0)
@@ -149,9 +153,12 @@ def make_env(
         merged.setdefault(role, {}).update(named)
     extra = _extra_folders(settings.extra_model_paths_config) if settings.extra_model_paths_config else {}
     memo = next((t for t in tiers.tiers if isinstance(t, DiskTier)), None)
-    files = Files.under(
-        settings.base_directory, output=settings.output_directory, items=merged, extra=extra, memo=memo
-    )
+    instead = {
+        "output": settings.output_directory,
+        "input": settings.input_directory,
+        "temp": settings.temp_directory,
+    }
+    files = Files.under(settings.base_directory, instead=instead, items=merged, extra=extra, memo=memo)
     budget = None if settings.model_gb is None else int(settings.model_gb * 2**30)
     provided = [x for pack in registry.packs for x in pack.provides()]
     return Env(files, Devices(settings.device, budget), *provided)

@@ -19,7 +19,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class NodeStarted:
-    """A node begins to run; `node_id` may be an expanded one, `display_id` is in the workflow."""
+    """A node begins to run; `node_id` may be an added one, `display_id` is the one that stands for it."""
 
     node_id: str
     display_id: str
@@ -32,9 +32,10 @@ class NodeProgress:
     """A node has done `step` of `total` steps; `preview` is what it shows of them, not part of the JSON."""
 
     node_id: str
-    step: int
-    total: int
+    step: float
+    total: float
     preview: Any = None
+    display_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class NodeFinished:
     class_type: str
     seconds: float
     ui: Mapping[str, list[Any]]
+    display_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class NodeCached:
     node_id: str
     tier: str
     ui: Mapping[str, list[Any]]
+    display_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class NodeFailed:
     message: str
     hint: str = ""
     exception_type: str = ""
+    exception_message: str = ""
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     details: str = ""
 

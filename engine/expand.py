@@ -7,13 +7,14 @@ from typing import Any
 import networkx as nx
 
 from engine.cache import KeyParts
-from engine.graph import GraphNode, Link, bind_node, is_link
+from engine.graph import GraphNode, Link, bind_node, is_link, shaped
 from engine.keys import address, key_parts
 from engine.plan import Plan
 from engine.ports import Env
 from engine.problems import NodeFailure
 from engine.record import record
 from engine.registry import Registry
+from engine.running import RunInfo
 from engine.steps import Subgraph
 
 
@@ -25,17 +26,45 @@ class RunNodes:
         self.keys: dict[str, str] = dict(plan.keys)
         self.parts: dict[str, KeyParts] = dict(plan.parts)
         self._plan, self._registry, self._env = plan, registry, env
+        self._added: dict[str, Mapping[str, Any]] = {}
+        self._parents: dict[str, str] = {}
         self._tops: dict[str, str] = {}
+        self._displays: dict[str, str] = {}
 
     @cached_property
     def hidden(self) -> dict[str, Any]:
         """What hidden inputs get, by their source; made when the first node runs."""
         extra = {**self._plan.extra, "latentgraph": record(self._plan, self._env)}
-        return {"PROMPT": self._plan.graph.workflow.as_api(), "EXTRA_PNGINFO": extra}
+        said = self._env[RunInfo].hidden if RunInfo in self._env else {}
+        return {"PROMPT": self._plan.graph.workflow.as_api(), "EXTRA_PNGINFO": extra, **said}
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all nodes, those of the workflow first."""
+        return [*self._plan.graph.workflow.nodes, *self._added]
+
+    def saved(self, id: str) -> dict[str, Any]:
+        """A node as API-format JSON: as it stands in the workflow, or as it was added.
+
+        Raises:
+            KeyError: There is none.
+        """
+        if id in self._added:
+            return dict(self._added[id])
+        node = self._plan.graph.workflow.nodes[id]
+        return {"class_type": node.class_type, "inputs": dict(node.inputs)}
+
+    def parent(self, id: str) -> str | None:
+        """The node that added this one, or None for one of the workflow."""
+        return self._parents.get(id)
 
     def top(self, id: str) -> str:
         """The node of the workflow that an added node came from; itself for one of the workflow."""
         return self._tops.get(id, id)
+
+    def display(self, id: str) -> str:
+        """The node that stands for an added one in what is shown."""
+        return self._displays.get(id, id)
 
     def grow(self, parent: str, ask: Subgraph) -> list[str]:
         """Add the nodes that a running node asks for; returns the ids of the output nodes among them.
@@ -52,7 +81,9 @@ class RunNodes:
             self._check(link, known, "what it asks for")
         self.nodes |= added
         for id, node in added.items():
+            self._added[id], self._parents[id] = ask.nodes[id], parent
             self._tops[id] = self.top(parent)
+            self._displays[id] = self.display(ask.nodes[id].get("override_display_id") or parent)
             self.parts[id] = key_parts(node, self.keys, self._env)
             self.keys[id] = address(self.parts[id])
         return [id for id, node in added.items() if node.node.is_output]
@@ -91,8 +122,10 @@ def expanded(ask: Subgraph, registry: Registry, taken: Container[str]) -> dict[s
         declared = registry.nodes.get(name) if isinstance(name, str) else None
         if declared is None:
             raise NodeFailure(f"it adds a node of the unknown class {name!r}")
-        added[id], problems = bind_node(id, declared, saved.get("inputs") or {})
-        if problems:
+        inputs = saved.get("inputs") or {}
+        shape, problems = shaped(id, declared, inputs)
+        added[id], wrong = bind_node(id, shape, inputs)
+        if problems := problems + wrong:
             raise NodeFailure(str(problems[0]))
     return {id: added[id] for id in _sources_first(added)}
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
+from engine.drafts import draft, last_number, sync_folder
 from engine.folders import listed, model_parts
 from engine.problems import NodeFailure
 
@@ -33,6 +33,18 @@ class DigestMemo(Protocol):
 
     def remember(self, path: str, stamp: str, digest: str) -> None:
         """Keep the hash of `path` for this stamp."""
+        ...
+
+
+class NameBook(Protocol):
+    """Keeps the names of a job's outputs, so that a job that is begun again gives them the same names."""
+
+    def reserved(self, sha256: str, folder: Path, stem: str) -> str | None:
+        """The path that an earlier attempt reserved for this content in `folder`, its name beginning so."""
+        ...
+
+    def reserve(self, path: str, sha256: str) -> None:
+        """Note, lastingly, that a file of this content will appear at this path."""
         ...
 
 
@@ -64,11 +76,13 @@ class Files:
             first of "output" and "temp" is written to.
         items: Files and model folders that come with the program, by role and name.
         memo: Where content hashes are remembered; None hashes again each time.
+        book: Where a job's output names are reserved before the files appear; None reserves none.
     """
 
     folders: Mapping[str, tuple[Path, ...]]
     items: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
     memo: DigestMemo | None = None
+    book: NameBook | None = None
     _counters: dict[tuple[Path, str], int] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -77,7 +91,7 @@ class Files:
         cls,
         base: Path,
         *,
-        output: Path | None = None,
+        instead: Mapping[str, Path | None] | None = None,
         items: Mapping[str, Mapping[str, Path]] | None = None,
         extra: Mapping[str, Iterable[Path]] | None = None,
         memo: DigestMemo | None = None,
@@ -85,17 +99,14 @@ class Files:
         """The usual folders under a base directory: `models/<role>`, `input`, `output`, `temp`.
 
         Args:
-            output: Where outputs go instead of `base/output`.
+            instead: Other folders for "input", "output" and "temp".
             extra: More folders to search, by role.
         """
         folders: dict[str, tuple[Path, ...]] = {role: (base / "models" / role,) for role in MODEL_ROLES}
         folders["diffusion_models"] += (base / "models" / "unet",)
         folders["text_encoders"] += (base / "models" / "clip",)
-        folders |= {
-            "input": (base / "input",),
-            "temp": (base / "temp",),
-            "output": (output or base / "output",),
-        }
+        for role in ("input", "output", "temp"):
+            folders[role] = ((instead or {}).get(role) or base / role,)
         for role, more in (extra or {}).items():
             folders[role] = (*folders.get(role, ()), *more)
         return cls(folders, items or {}, memo)
@@ -160,12 +171,12 @@ class Files:
         folder, stem = target.parent, target.name
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            draft = _draft(folder, suffix, content)
+            written = draft(folder, suffix, content)
             try:
-                digest = self.sha256(draft)
-                path = self._claim(draft, folder, stem, suffix)
+                digest = self.sha256(written)
+                path = self._claim(written, digest, folder, stem, suffix)
             finally:
-                draft.unlink(missing_ok=True)
+                written.unlink(missing_ok=True)
             sync_folder(folder)
         except OSError as error:
             raise NodeFailure(
@@ -175,18 +186,38 @@ class Files:
         subfolder = folder.relative_to(root.resolve()).as_posix()
         return SavedFile(path.name, "" if subfolder == "." else subfolder, role, digest)
 
-    def _claim(self, draft: Path, folder: Path, stem: str, suffix: str) -> Path:
+    def _claim(self, written: Path, digest: str, folder: Path, stem: str, suffix: str) -> Path:
+        """Give a draft its lasting name: the one that an earlier attempt reserved, or the next number."""
+        if self.book and (path := self._reserved(written, digest, folder, stem)):
+            return path
         with self._lock:
-            number = self._counters.get((folder, stem)) or _last_number(folder, stem)
+            number = self._counters.get((folder, stem)) or last_number(folder, stem)
             while True:
                 number += 1
                 path = folder / f"{stem}{number:05}_{suffix}"
+                if self.book:
+                    if path.exists():
+                        continue
+                    self.book.reserve(str(path), digest)
                 try:
-                    os.link(draft, path)  # fails where the name exists: nothing is ever overwritten
+                    os.link(written, path)  # fails where the name exists: nothing is ever overwritten
                 except FileExistsError:
                     continue
                 self._counters[folder, stem] = number
                 return path
+
+    def _reserved(self, written: Path, digest: str, folder: Path, stem: str) -> Path | None:
+        """Where an earlier attempt put, or was about to put, this very content."""
+        assert self.book
+        name = self.book.reserved(digest, folder, stem)
+        if name is None:
+            return None
+        path = Path(name)
+        try:
+            os.link(written, path)
+        except FileExistsError:
+            return path if self.sha256(path) == digest else None
+        return path
 
     def sha256(self, path: Path) -> str:
         """The sha256 of a file's bytes, as outputs are recorded with."""
@@ -246,53 +277,3 @@ def expand_prefix(prefix: str, width: int, height: int, now: time.struct_time | 
     values |= {"day": f"{now.tm_mday:02}", "hour": f"{now.tm_hour:02}", "minute": f"{now.tm_min:02}"}
     values["second"] = f"{now.tm_sec:02}"
     return re.sub(r"%(\w+)%", lambda m: values.get(m[1], m[0]), prefix)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it is there whole or as it was before.
-
-    Raises:
-        OSError: The folder cannot be written to; nothing is left behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = _draft(path.parent, path.suffix, content)
-    try:
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive power loss."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _draft(folder: Path, suffix: str, content: bytes | Callable[[Path], object]) -> Path:
-    fd, name = tempfile.mkstemp(prefix=".draft-", suffix=suffix, dir=folder)
-    path = Path(name)
-    try:
-        if isinstance(content, bytes):
-            with os.fdopen(fd, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        else:
-            os.close(fd)
-            content(path)
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        path.chmod(0o644)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _last_number(folder: Path, stem: str) -> int:
-    pattern = re.compile(re.escape(stem) + r"(\d+)_.*", re.IGNORECASE)
-    return max((int(m[1]) for p in folder.iterdir() if (m := pattern.fullmatch(p.name))), default=0)

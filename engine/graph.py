@@ -8,7 +8,7 @@ import networkx as nx
 
 from engine.node import Node
 from engine.ports import Hidden
-from engine.problems import Problem, nearest
+from engine.problems import NodeFailure, Problem, nearest
 from engine.registry import Registry
 from engine.workflow import Workflow
 
@@ -91,11 +91,25 @@ def bind(workflow: Workflow, registry: Registry) -> Graph:
                 )
             )
             continue
-        nodes[id], wrong = bind_node(id, declared, saved.inputs, saved.title)
+        shape, wrong = shaped(id, declared, saved.inputs)
+        problems += wrong
+        nodes[id], wrong = bind_node(id, shape, saved.inputs, saved.title)
         problems += wrong
         for link in nodes[id].links.values():
             dag.add_edge(link.node_id, id)
     return Graph(nodes, dag, tuple(problems), workflow)
+
+
+def shaped(
+    id: str, declared: Node[..., Any], inputs: Mapping[str, Any]
+) -> tuple[Node[..., Any], list[Problem]]:
+    """The interface that a node has with these inputs."""
+    if declared.shape is None:
+        return declared, []
+    try:
+        return declared.shape(inputs), []
+    except NodeFailure as failure:
+        return declared, [Problem("bad_node", failure.message, id, declared.name, hint=failure.hint)]
 
 
 def bind_node(

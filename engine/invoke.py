@@ -9,9 +9,9 @@ from engine.cache import Result
 from engine.events import NodeFailed
 from engine.graph import GraphNode
 from engine.node import Node, Value
-from engine.ports import Blocked, Env, Hidden, Shown
+from engine.ports import Blocked, Env, Hidden, Loose, Shown, adapted
 from engine.problems import NodeFailure
-from engine.steps import Lazy
+from engine.steps import Lazy, Slots
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ def gather(node: GraphNode, results: Mapping[str, Result], hidden: Mapping[str, 
             if value.lazy:
                 lazy.append(name)
             else:
-                lists[name] = results[link.node_id].outputs[link.slot]
+                values = results[link.node_id].outputs[link.slot]
+                lists[name] = values if value.fact(Loose) else adapted(value.kind, values)
         elif name in node.literals:
             if value.lazy:
                 lazy.append(name)
@@ -96,6 +97,8 @@ class Collected:
         Raises:
             NodeFailure: An outcome does not fit the declared outputs.
         """
+        if self.outcomes and isinstance(whole := self.outcomes[0], Slots):
+            return Result(whole.lists, whole.ui, seconds)
         slots: tuple[list[Any], ...] = tuple([] for _ in self.node.outputs)
         ui: dict[str, list[Any]] = {}
         for outcome in self.outcomes:
@@ -135,6 +138,8 @@ def described(node: Node[..., Any], arguments: Mapping[str, Any]) -> dict[str, s
         if port.name not in arguments or port.fact(Hidden) is not None:
             continue
         name, value = port.name, arguments[port.name]
+        if node.maps_itself and isinstance(value, list) and len(value) == 1:
+            (value,) = value
         shape = getattr(value, "shape", None)
         if shape is not None:
             words[name] = f"{type(value).__name__} {list(shape)} {getattr(value, 'dtype', '')}".strip()
@@ -158,6 +163,7 @@ def failed(node: GraphNode, top: GraphNode, error: BaseException, inputs: Mappin
         class_type=node.node.name,
         title=top.title,
         message=mendable.message if mendable else f"{type(error).__name__}: {error}",
+        exception_message=str(error),
         hint=mendable.hint if mendable else "",
         exception_type=f"{type(error).__module__}.{type(error).__qualname__}",
         inputs=inputs,

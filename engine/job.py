@@ -17,6 +17,7 @@ from engine.invoke import calls, described, failed, gather
 from engine.lane import Stopped
 from engine.plan import Plan, outputs_there
 from engine.problems import NodeFailure
+from engine.running import given_to
 from engine.services import Services
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ class Job:
             id = stack.pop()
             if self.frontier.settled(id):
                 continue
-            if self.cast.nodes[id].node.volatile:
+            if self.cast.parts[id].lasts == "run":
                 self.frontier.volatile.add(id)
             leader = self._leaders.setdefault(self.cast.keys[id], id)
             if leader != id and self._follows(id, leader):
@@ -202,18 +203,19 @@ class Job:
             return
         assert self._loop
         node = self.cast.nodes[id]
-        self.listen(events.NodeStarted(id, self.cast.top(id), node.node.name, node.title))
+        self.listen(events.NodeStarted(id, self.cast.display(id), node.node.name, node.title))
         try:
             gathered = gather(node, self.frontier.results, self.cast.hidden)
-            arguments = calls(node, gathered, self.services.env)
+            arguments = calls(node, gathered, given_to(node, self, self._later))
         except NodeFailure as failure:
             return self._fail(node, failure, {})
         attempt = Attempt(node, arguments, self, self._told, self._later)
         self._attempts[attempt] = None
         attempt.start(self.services.lane, self.services.pool, self._loop)
 
-    def _progressed(self, attempt: Attempt, step: int, total: int, preview: Any) -> None:
-        self.listen(events.NodeProgress(attempt.node.id, step, total, preview))
+    def _progressed(self, attempt: Attempt, step: float, total: float, preview: Any) -> None:
+        id = attempt.node.id
+        self.listen(events.NodeProgress(id, step, total, preview, self.cast.display(id)))
 
     def _blocked(self, attempt: Attempt, message: str) -> None:
         node = attempt.node
@@ -227,11 +229,11 @@ class Job:
         except Exception as error:  # the node's own values: what they raise is the node's failure
             return self._attempt_failed(attempt, 0, error)
         del self._attempts[attempt]
-        id = attempt.node.id
+        id, name = attempt.node.id, attempt.node.node.name
         if attempt.ran:
             self.executed.append(id)
             self._store(id, result)
-        self.listen(events.NodeFinished(id, attempt.node.node.name, result.cost, result.ui))
+        self.listen(events.NodeFinished(id, name, result.cost, result.ui, self.cast.display(id)))
         self._have(id, result, "run")
 
     def _attempt_failed(self, attempt: Attempt, index: int, error: BaseException) -> None:
@@ -250,7 +252,7 @@ class Job:
     def _share(self, id: str, result: Result, tier: str) -> None:
         """Give a node a result that is at hand."""
         self.cached.append(id)
-        self.listen(events.NodeCached(id, tier, result.ui))
+        self.listen(events.NodeCached(id, tier, result.ui, self.cast.display(id)))
         self._have(id, result, tier)
 
     def _store(self, id: str, result: Result) -> None:

@@ -4,17 +4,20 @@ import json
 import math
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from blake3 import blake3
 
-from engine.cache import KeyParts
+from engine.cache import PASSING, KeyParts
 from engine.check import own_arguments
 from engine.files import Files
 from engine.graph import Graph, GraphNode
 from engine.node import REQUIRED
 from engine.ports import Env, Hidden
 from engine.problems import NodeFailure
+
+Lasts = Literal["ever", "process", "run"]
+ONCE = "once "
 
 
 def keys_of(graph: Graph, order: Iterable[str], env: Env) -> dict[str, KeyParts]:
@@ -58,16 +61,22 @@ def key_parts(node: GraphNode, keys: Mapping[str, str], env: Env) -> KeyParts:
     if node.node.fingerprint:
         other.append(_fingerprint(node, env))
     links = {port: (keys[link.node_id], link.slot) for port, link in node.links.items()}
-    return KeyParts(node.node.name, node.id, literals, links, "; ".join(other))
+    once = any(text.startswith(ONCE) for text in (*literals.values(), *other))
+    passing = node.node.passing or any(key.startswith(PASSING) for key, _ in links.values())
+    lasts: Lasts = "run" if once else "process" if passing else "ever"
+    return KeyParts(node.node.name, node.id, literals, links, "; ".join(other), lasts)
 
 
 def address(parts: KeyParts) -> str:
-    """The key: blake3 over the canonical JSON of everything but the node's id; 64 hex digits."""
+    """The key: blake3 over the canonical JSON of everything but the node's id; 64 hex digits.
+
+    Those of results that must not outlive the process begin with "~", as do those of what depends on them.
+    """
     text = json.dumps(
         [parts.class_type, sorted(parts.literals.items()), sorted(parts.links.items()), parts.other],
         separators=(",", ":"),
     )
-    return blake3(text.encode()).hexdigest()
+    return (PASSING if parts.lasts != "ever" else "") + blake3(text.encode()).hexdigest()
 
 
 def changes(now: KeyParts, before: KeyParts) -> list[str]:
@@ -110,4 +119,4 @@ def _canonical(literal: Any) -> str:
 
 def _never() -> str:
     """A text that no other key holds."""
-    return f"once {uuid.uuid4().hex}"
+    return f"{ONCE}{uuid.uuid4().hex}"

@@ -6,12 +6,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.devices import Devices, computing
 from engine.events import Event, ModelBatch, Notice
-from engine.steps import Call, Need, Progress, Steps, Subgraph
+from engine.steps import Await, Call, Need, NeedAll, Progress, Steps, Subgraph
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +29,14 @@ class Walk:
 
     Args:
         job: Whose it is; walks of one job are stopped together.
-        asked: Called on the lane's thread with a `Need` or `Subgraph`; answered by `Lane.resume`.
+        asked: Called on the lane's thread with a `Need`, `NeedAll` or `Subgraph`; answered by `Lane.resume`.
         told: Called on the lane's thread with progress.
         ended: Called on the lane's thread with the value returned or the exception raised.
     """
 
     steps: Steps[Any]
     job: Hashable
-    asked: Callable[[Need | Subgraph], None]
+    asked: Callable[[Need | NeedAll | Subgraph], None]
     told: Callable[[Progress], None]
     ended: Callable[[Any, BaseException | None], None]
     done: bool = False
@@ -98,7 +99,7 @@ class Lane:
         self._inbox.put(lambda: self._begin(walk))
 
     def resume(self, walk: Walk, answer: Any = None, error: BaseException | None = None) -> None:
-        """Answer the `Need` or `Subgraph` that a walk asked for, or throw the error there."""
+        """Answer what a walk asked for, or throw the error there."""
         self._inbox.put(lambda: self._step(walk, answer, error))
 
     def run(self, fn: Callable[[], Any], ended: Callable[[Any, BaseException | None], None]) -> None:
@@ -182,10 +183,16 @@ class Lane:
                     return self._queue(walk, ask)
                 except Exception as failure:  # the target's own code: its caller is told
                     error = failure
-            elif isinstance(ask, Need | Subgraph):
+            elif isinstance(ask, Need | NeedAll | Subgraph):
                 return walk.asked(ask)
+            elif isinstance(ask, Await):
+                return ask.future.add_done_callback(lambda future: self._awaited(walk, future))
             else:
                 error = TypeError(f"a node cannot ask for {ask!r:.80}")
+
+    def _awaited(self, walk: Walk, future: Future[Any]) -> None:
+        error = CancelledError() if future.cancelled() else future.exception()
+        self.resume(walk, None if error else future.result(), error)
 
     def _queue(self, walk: Walk, ask: Call) -> None:
         waiting = _Waiting(walk, [None] * len(ask.requests), len(ask.requests))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.node import Value
-from engine.ports import Env, OneOf, Range
+from engine.ports import Env, Loose, OneOf, Range
 from engine.problems import Wrong, nearest
 
 
@@ -30,7 +30,7 @@ def coerce(value: Value, literal: Any, choices: Choices, own: bool = False) -> A
         own: The node's own check names this port, and so decides which files it takes.
     """
     if not value.is_widget:
-        if value.kind == "*":
+        if value.kind == "*" or value.fact(Loose) is not None:
             return literal
         return Wrong(
             value.name, f"takes a link to {value.kind}, found {literal!r:.60}", code="invalid_input_type"
@@ -40,6 +40,8 @@ def coerce(value: Value, literal: Any, choices: Choices, own: bool = False) -> A
         found = _chosen(value, literal, choices.of(one_of), one_of.role)
         deferred = own and one_of.role and isinstance(literal, str) and isinstance(found, Wrong)
         return literal if deferred else found
+    if value.kind == "COMBO":  # choices that only the node knows
+        return literal
     coerced = _coerced(value.kind, literal)
     if coerced is None:
         return Wrong(value.name, f"takes {value.kind}, found {literal!r:.60}", code="invalid_input_type")
@@ -98,5 +100,5 @@ def _chosen(value: Value, literal: Any, choices: tuple[str, ...], role: str | No
             value.name, f"no file {text!r}: there is none{where}", f"put it{where}", "value_not_in_list"
         )
     shown = ", ".join(map(repr, choices[:8])) + (f" … ({len(choices)} in all)" if len(choices) > 8 else "")
-    hint = nearest(text, choices) or f"choose one of {shown}"
+    hint = nearest(text, map(str, choices)) or f"choose one of {shown}"
     return Wrong(value.name, f"{text!r} is not one of the choices{where}", hint, "value_not_in_list")

@@ -63,7 +63,15 @@ class Value:
 
 @dataclass(frozen=True)
 class Node(Generic[P, R]):
-    """A declared node; calling it calls the function, so tests need no engine."""
+    """A declared node; calling it calls the function, so tests need no engine.
+
+    Args:
+        shape: Makes the node's real interface from the inputs that a workflow gives it, where the class does
+            not know it; may raise NodeFailure.
+        maps_itself: Whether it is called once with whole lists, blockers and empty ones included, and gives
+            `Slots`.
+        passing: Whether its results, and what is made of them, must not outlive the process.
+    """
 
     name: str
     fn: Callable[P, R]
@@ -80,6 +88,9 @@ class Node(Generic[P, R]):
     version: int = 1
     check: Callable[..., Iterable[Wrong | str]] | None = None
     fingerprint: Callable[..., str] | None = None
+    shape: "Callable[[Mapping[str, Any]], Node[..., Any]] | None" = None
+    maps_itself: bool = False
+    passing: bool = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""

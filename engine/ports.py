@@ -9,6 +9,11 @@ T = TypeVar("T")
 
 STORED: dict[str, type] = {}
 """Frozen dataclasses the disk cache may write, by class path; filled by `@Port(..., stored=True)`."""
+CLASSES: dict[str, type] = {}
+"""The class of a port's values, by the port's name; filled by `@Port(...)`.
+
+A class may have `as_plain(self)` and a classmethod `from_plain(value)` for nodes that know the type as plain
+lists and dicts; `adapted` calls the second."""
 
 
 class Env:
@@ -24,6 +29,10 @@ class Env:
 
     def __contains__(self, kind: type) -> bool:
         return kind in self._by_type
+
+    def with_(self, *given: object) -> "Env":
+        """The same with some things in place of, or beside, what it has."""
+        return Env(*(self._by_type | {type(x): x for x in given}).values())
 
 
 @dataclass(frozen=True)
@@ -61,9 +70,19 @@ class Port:
     def __call__(self, cls: C) -> C:
         """Mark a class as the values of this type."""
         cls.__port__ = self.name  # type: ignore[attr-defined]
+        CLASSES[self.name] = cls
         if self.stored:
             STORED[f"{cls.__module__}.{cls.__qualname__}"] = cls
         return cls
+
+
+def adapted(kind: str, values: Sequence[Any]) -> Sequence[Any]:
+    """The values as the class of their type has them, where some are plain lists and dicts."""
+    cls = CLASSES.get(kind)
+    from_plain = getattr(cls, "from_plain", None)
+    if cls is None or from_plain is None or all(isinstance(v, cls | Blocked) for v in values):
+        return values
+    return [from_plain(v) if isinstance(v, dict | list | tuple) else v for v in values]
 
 
 @dataclass(frozen=True)
@@ -106,6 +125,19 @@ class Hidden:
     """Filled by the runner from the job (`PROMPT`, `EXTRA_PNGINFO`, `UNIQUE_ID`), never by a link."""
 
     source: str
+
+
+@dataclass(frozen=True)
+class Loose:
+    """A port of a node with a looser idea of types: a literal that is no widget's is passed as it is.
+
+    Args:
+        type: Compared with the other end's by `!=`, which some override; a list is a combo's choices.
+        linked: Whether the type of a link is looked at.
+    """
+
+    type: Any
+    linked: bool = True
 
 
 @dataclass(frozen=True)

@@ -65,13 +65,24 @@ class Engine:
         devices = env[Devices] if Devices in env else Devices("cpu")
         self._lane = Lane(devices, (1,) if exact else LADDER, listen=self._spread)
 
-    def plan(self, workflow: Workflow, targets: Iterable[str] | None = None) -> Plan:
+    def plan(
+        self,
+        workflow: Workflow,
+        targets: Iterable[str] | None = None,
+        *,
+        env: Env | None = None,
+        tiers: Tiers | None = None,
+    ) -> Plan:
         """Bind, check and plan a workflow.
+
+        Args:
+            env: In place of the engine's, for this run.
+            tiers: Likewise; `start` takes the same.
 
         Raises:
             WorkflowError: With all of its problems.
         """
-        return make_plan(workflow, self.registry, self.env, self.tiers, targets)
+        return make_plan(workflow, self.registry, env or self.env, tiers or self.tiers, targets)
 
     def start(
         self,
@@ -79,9 +90,11 @@ class Engine:
         listen: Callable[[events.Event], None] = lambda _: None,
         *,
         stop_at_failure: bool = False,
+        env: Env | None = None,
+        tiers: Tiers | None = None,
     ) -> Job:
         """A job for `finish`; its `cancel` may be called from any thread once it runs."""
-        services = Services(self.registry, self.env, self.tiers, self._lane, self._pool)
+        services = Services(self.registry, env or self.env, tiers or self.tiers, self._lane, self._pool)
         return Job(plan, services, listen, stop_at_failure)
 
     async def finish(self, job: Job) -> Run:
@@ -134,11 +147,12 @@ class Engine:
             listener(event)
 
     def _outputs(self, job: Job) -> Iterable[Mapping[str, str]]:
-        if Files not in self.env:
+        env = job.services.env
+        if Files not in env:
             return
         for id in job.outputs:
             result = job.frontier.results.get(id)
             for entry in (e for entries in (result.ui if result else {}).values() for e in entries):
-                path: Any = self.env[Files].saved(entry) if isinstance(entry, dict) else None
+                path: Any = env[Files].saved(entry) if isinstance(entry, dict) else None
                 if path is not None:
                     yield {"node": job.cast.top(id), "path": str(path), "sha256": entry.get("sha256", "")}

@@ -1,6 +1,7 @@
 """What a running node may ask of the engine: a model call, a lazy input, a progress report, more nodes."""
 
 from collections.abc import Generator, Hashable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -43,6 +44,24 @@ class Need:
 
 
 @dataclass(frozen=True)
+class NeedAll:
+    """Ask for several lazy inputs, made together; the generator is sent the whole list of each, as it is."""
+
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Await:
+    """Wait for what is under way elsewhere, while other nodes run; the generator is sent its result.
+
+    Args:
+        future: Completed by any thread but the lane's, which must not wait for itself.
+    """
+
+    future: Future[Any]
+
+
+@dataclass(frozen=True)
 class Progress:
     """Tell how far the node is, with a preview of what it makes; the generator is sent None.
 
@@ -51,8 +70,8 @@ class Progress:
         preview: Something a listener may turn into a picture (a latent estimate, an image), or None.
     """
 
-    step: int
-    total: int
+    step: float
+    total: float
     preview: Any = None
 
 
@@ -65,7 +84,8 @@ class Subgraph:
 
     Args:
         nodes: API-format nodes, `{id: {"class_type": ..., "inputs": {...}}}`; ids are new in the whole run,
-            inputs may link to each other and to nodes that exist already.
+            inputs may link to each other and to nodes that exist already. `override_display_id` names the
+            node that stands for one in what is shown; else the node that asks does.
         results: For each wanted value a link `[id, slot]`, or a plain value.
     """
 
@@ -73,7 +93,22 @@ class Subgraph:
     results: tuple[Any, ...]
 
 
-Ask: TypeAlias = Call | Need | Progress | Subgraph
+@dataclass(frozen=True)
+class Slots:
+    """What a node with `maps_itself` gives: for each output slot its list of values, blockers among them.
+
+    Args:
+        blocked: Messages of blockers among its inputs, for the listener.
+        ran: Whether it did anything; if not, because all was blocked, nothing is kept.
+    """
+
+    lists: tuple[list[Any], ...]
+    ui: Mapping[str, list[Any]]
+    blocked: tuple[str, ...] = ()
+    ran: bool = True
+
+
+Ask: TypeAlias = Call | Need | NeedAll | Await | Progress | Subgraph
 Steps: TypeAlias = Generator[Ask, Any, T]
 
 
@@ -108,6 +143,8 @@ def run_alone(steps: Steps[T]) -> T:
                 value = _answers(ask)
             elif isinstance(ask, Progress):
                 value = None
+            elif isinstance(ask, Await):
+                value = ask.future.result()
             else:
                 raise TypeError(f"only an engine can answer {ask!r}")
     except StopIteration as stop:

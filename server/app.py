@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator
 
 from aiohttp import web
 
+from server import guard
 from server.routes import ROUTES
+from server.routes.editor import editor_mounts
 from server.state import STATE, State
 
 ONCE = ("/internal/", "/api/", "/assets", "/metrics", "/openapi.json")
@@ -13,9 +15,13 @@ ONCE = ("/internal/", "/api/", "/assets", "/metrics", "/openapi.json")
 
 def make_app(state: State) -> web.Application:
     """The server's application; its lifetime is that of the state."""
-    app = web.Application(client_max_size=int(state.server.max_upload_mb * 2**20))
+    app = web.Application(
+        client_max_size=int(state.server.max_upload_mb * 2**20),
+        middlewares=[state.metrics.middleware, guard.errors, guard.callers],
+    )
     app[STATE] = state
     app.add_routes(list(twinned(ROUTES)))
+    app.add_routes(editor_mounts())
     return app
 
 

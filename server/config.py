@@ -29,7 +29,8 @@ class ServerSettings(BaseSettings):
         allowed_origins: Origins of other sites whose pages may call; "*" for all.
         max_prompt_mb: Largest body of a prompt, in megabytes.
         max_upload_mb: Largest upload, in megabytes.
-        max_megapixels: Most pixels of one picture or batch of pictures, over all its frames, in millions.
+        max_megapixels: Most pixels of a picture that is read, over all its frames, in millions.
+        max_job_megapixels: Most pixels that one node may be asked for, over the whole batch, in millions.
         max_nodes: Most nodes of a prompt.
         max_queue: Most jobs that may wait.
         history_entries: Finished jobs that are kept.
@@ -63,6 +64,7 @@ class ServerSettings(BaseSettings):
     max_prompt_mb: float = Field(default=64, gt=0)
     max_upload_mb: float = Field(default=100, gt=0)
     max_megapixels: float = Field(default=100, gt=0)
+    max_job_megapixels: float = Field(default=1_000, gt=0)
     max_nodes: int = Field(default=50_000, gt=0)
     max_queue: int = Field(default=100_000, gt=0)
     history_entries: int = Field(default=10_000, ge=0)

@@ -1,6 +1,6 @@
 """What every request handler is given: the settings, the nodes, the queue, the connected clients."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -11,11 +11,14 @@ from engine.files import Files
 from engine.ports import Env
 from engine.registry import Registry
 from server.config import ServerSettings
+from server.metrics import Metrics
+from server.object_info import Foreign, ObjectInfo
+from server.packs import WebPack
 
 if TYPE_CHECKING:
     from server.hub import Hub
     from server.queue.store import Queue
-    from server.worker import Workers
+    from server.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class State:
         queue: Jobs, durable.
         hub: Sockets and event streams.
         workers: What runs the jobs.
+        foreign: Describes the nodes of custom packs.
+        web_packs: What custom packs bring for editors.
     """
 
     settings: Settings
@@ -36,6 +41,10 @@ class State:
     queue: "Queue"
     hub: "Hub"
     workers: "Workers"
+    foreign: Foreign = dict
+    web_packs: tuple[WebPack, ...] = ()
+    metrics: Metrics = field(default_factory=Metrics)
+    object_info: ObjectInfo = field(default_factory=ObjectInfo)
 
     @property
     def files(self) -> Files:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class KeyParts:
         literals: By port, as canonical JSON text.
         links: By port, (key of the source, slot).
         other: Node version and fingerprints, as text.
+        lasts: Whether the result may be kept for ever, within this process, or only for this run.
     """
 
     class_type: str
@@ -35,8 +36,11 @@ class KeyParts:
     literals: Mapping[str, str]
     links: Mapping[str, tuple[str, int]]
     other: str = ""
+    lasts: Literal["ever", "process", "run"] = "ever"
 
 
+PASSING = "~"
+"""Begins the keys of results that must not outlive the process."""
 UNKNOWN = KeyParts("", "", {}, {})
 """For a result that is only moved to an earlier tier."""
 

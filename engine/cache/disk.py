@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.cache import KeyParts, Result
+from engine.cache import PASSING, KeyParts, Result
 from engine.cache.blobs import Blobs
 from engine.cache.codec import NotStorable, decode, encode
 from engine.cache.table import Table
@@ -88,6 +88,8 @@ class DiskTier:
 
     def put(self, key: str, result: Result, parts: KeyParts) -> None:
         """Store a result if it has a codec and is worth it; else note its key parts only."""
+        if key.startswith(PASSING):
+            return
         blob, size = self._stored(result) if result.cost >= self._worth or result.ui else (None, 0)
         row = (key, parts.class_type, parts.node_id, _parts_json(parts), blob, size, result.cost, time.time())
         if blob is None:

@@ -9,7 +9,7 @@ import typer
 
 from engine.cli.opened import find_workflow
 from engine.cli.say import people
-from engine.files import write_whole
+from engine.drafts import write_whole
 from engine.problems import Problem, WorkflowError
 from engine.registry import Registry
 from engine.workflow import load

@@ -75,13 +75,13 @@ class Board:
                 self._titles = (
                     {**self._titles, id: self._titles.get(shown, class_type)} if id != shown else self._titles
                 )
-            case events.NodeProgress(id, step, total, _):
+            case events.NodeProgress(id, step, total):
                 if id not in self._current:
                     self._current[id] = self._bars.add_task(
                         f"  {escape(self._titles.get(id, id))}", total=total
                     )
                 self._bars.update(self._current[id], completed=step)
-            case events.NodeFinished(id, _, _, _):
+            case events.NodeFinished(id):
                 self._bars.advance(self._all)
                 if id in self._current:
                     self._bars.remove_task(self._current.pop(id))

@@ -40,7 +40,7 @@ def draw(
         raise _refused(f"cannot draw a {output.suffix or 'file without a suffix'}", "name it .svg or .png")
     from engine.cli.opened import find_workflow
     from engine.cli.say import people
-    from engine.files import write_whole
+    from engine.drafts import write_whole
     from engine.registry import installed
     from engine.workflow import load
     from nodes.drawing.boxes import diagram

@@ -2,4 +2,34 @@
 
 from aiohttp import web
 
-ROUTES: tuple[web.RouteDef, ...] = ()
+from server.routes import (
+    description,
+    editor,
+    health,
+    history,
+    info,
+    internal,
+    models,
+    prompt,
+    shipped,
+    socket,
+    upload,
+    userdata,
+    view,
+)
+
+ROUTES: tuple[web.RouteDef, ...] = (
+    *prompt.ROUTES,
+    *history.ROUTES,
+    *socket.ROUTES,
+    *view.ROUTES,
+    *upload.ROUTES,
+    *models.ROUTES,
+    *userdata.ROUTES,
+    *internal.ROUTES,
+    *info.ROUTES,
+    *health.ROUTES,
+    *description.ROUTES,
+    *shipped.ROUTES,
+    *editor.ROUTES,
+)

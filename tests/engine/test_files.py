@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.cache.disk import DiskTier
-from engine.files import Files, expand_prefix, inside, write_whole
+from engine.drafts import write_whole
+from engine.files import Files, expand_prefix, inside
 from engine.problems import NodeFailure
 
 

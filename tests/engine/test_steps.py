@@ -35,7 +35,7 @@ def test_events_are_json_objects_with_their_name() -> None:
     assert as_json(RunStarted(2, ("1",))) == {"event": "started", "nodes": 2, "cached": ["1"]}
     assert as_json(RunFinished("success", (), ("1",), ()))["event"] == "finished"
     assert as_json(NodeProgress("1", 1, 2, object())) == {
-        "event": "node_progress", "node_id": "1", "step": 1, "total": 2,
+        "event": "node_progress", "node_id": "1", "step": 1, "total": 2, "display_id": "",
     }  # fmt: skip
     assert json.loads(json.dumps(as_json(ModelBatch("m", 1, 2, 1, 0.5))))["event"] == "model_batch"
 

@@ -1,0 +1,1 @@
+"""The API that packs declare nodes by."""

@@ -1,0 +1,52 @@
+"""All that a schema is made of, under one name."""
+
+from comfy_api.latest._kinds import *
+from comfy_api.latest._node import ComfyNode, _ComfyNodeBaseInternal
+from comfy_api.latest._ports import (
+    ComfyType,
+    ComfyTypeI,
+    ComfyTypeIO,
+    Custom,
+    FolderType,
+    Input,
+    NumberDisplay,
+    Output,
+    RemoteOptions,
+    UploadType,
+    WidgetInput,
+    comfytype,
+)
+from comfy_api.latest._schema import Hidden, HiddenHolder, NodeOutput, Schema
+from comfy_api.latest._ui import UIOutput
+from comfy_api.latest._widgets import Boolean, Combo, Float, Int, MultiCombo, MultiType, String, Webcam
+
+_ComfyType, _UIOutput = ComfyType, UIOutput
+
+__all__ = [
+    "Boolean",
+    "Combo",
+    "ComfyNode",
+    "ComfyType",
+    "ComfyTypeI",
+    "ComfyTypeIO",
+    "Custom",
+    "Float",
+    "FolderType",
+    "Hidden",
+    "HiddenHolder",
+    "Input",
+    "Int",
+    "MultiCombo",
+    "MultiType",
+    "NodeOutput",
+    "NumberDisplay",
+    "Output",
+    "RemoteOptions",
+    "Schema",
+    "String",
+    "UploadType",
+    "Webcam",
+    "WidgetInput",
+    "_ComfyNodeBaseInternal",
+    "comfytype",
+]

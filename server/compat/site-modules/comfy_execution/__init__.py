@@ -1,0 +1,1 @@
+"""What packs import of the ecosystem's execution."""

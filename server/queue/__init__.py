@@ -1,0 +1,1 @@
+"""The durable queue: jobs, names reserved for their outputs, assets, idempotency keys, webhooks, in SQL."""

@@ -1,0 +1,178 @@
+"""A job of the queue as plain data: what was asked for, where it stands, what came of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["pending", "paused", "running", "success", "error", "cancelled"]
+End = Literal["success", "error", "cancelled"]
+WAITING: tuple[Status, ...] = ("pending", "paused")
+ENDED: tuple[Status, ...] = ("success", "error", "cancelled")
+ATTEMPTS = 3
+"""How often a job is begun at most; one that ends its process each time must not stop the queue."""
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """What a client asks for.
+
+    Args:
+        prompt: The API graph, as the client sent it.
+        extra_data: Copied into the history; `extra_pnginfo` in it goes into outputs.
+        targets: The output nodes to run.
+        number: Smaller numbers run first; None takes the next of the server's counter.
+        front: Whether to run before all that wait.
+        priority: Higher runs first, before `number` is looked at.
+        options: What else is asked for: `no_cache`, `webhook`, `metadata`, …
+    """
+
+    id: str
+    prompt: Mapping[str, Any]
+    extra_data: Mapping[str, Any]
+    targets: tuple[str, ...]
+    number: float | None = None
+    front: bool = False
+    priority: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def client_id(self) -> str | None:
+        """Whose socket hears of it."""
+        found = self.extra_data.get("client_id")
+        return None if found is None else str(found)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What came of a job.
+
+    Args:
+        outputs: By node id, what it shows.
+        meta: By node id: the node it is shown at, and where it comes from.
+        messages: The history's messages, `[type, data]`.
+        error: The data of the `execution_error`, if there was one.
+    """
+
+    status: End
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    messages: tuple[Any, ...] = ()
+    error: Mapping[str, Any] | None = None
+    executed: tuple[str, ...] = ()
+    cached: tuple[str, ...] = ()
+    files: tuple[Mapping[str, Any], ...] = ()
+
+    def as_json(self) -> str:
+        """The `ending` column."""
+        return json.dumps({k: v for k, v in vars(self).items() if k != "status"}, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of the queue.
+
+    Args:
+        seq: Its place in the order of arrival.
+        created: Seconds since 1970, as are `started` and `finished`.
+        attempt: How often it was begun.
+        owner: Who runs it.
+    """
+
+    seq: int
+    id: str
+    status: Status
+    priority: int
+    number: float
+    counted: bool
+    client_id: str | None
+    prompt: Mapping[str, Any]
+    extra_data: Mapping[str, Any]
+    targets: tuple[str, ...]
+    options: Mapping[str, Any]
+    created: float
+    started: float | None
+    finished: float | None
+    attempt: int
+    owner: str | None
+    cancelling: bool
+    ending: Ending | None
+
+    @property
+    def shown_number(self) -> int | float:
+        """The number as clients see it: whole where the server counted, else as they gave it."""
+        return int(self.number) if self.counted else self.number
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in ENDED
+
+
+def job_of(row: Mapping[str, Any]) -> Job:
+    """A job of its row."""
+    ending = None
+    if row["ending"]:
+        found = json.loads(row["ending"])
+        found |= {k: tuple(found.get(k, ())) for k in ("messages", "executed", "cached", "files")}
+        ending = Ending(row["status"], **found)
+    return Job(
+        seq=row["seq"],
+        id=row["id"],
+        status=row["status"],
+        priority=row["priority"],
+        number=row["number"],
+        counted=bool(row["counted"]),
+        client_id=row["client_id"],
+        prompt=json.loads(row["prompt"]),
+        extra_data=json.loads(row["extra_data"]),
+        targets=tuple(json.loads(row["targets"])),
+        options=json.loads(row["options"]),
+        created=row["created"],
+        started=row["started"],
+        finished=row["finished"],
+        attempt=row["attempt"],
+        owner=row["owner"],
+        cancelling=bool(row["cancelling"]),
+        ending=ending,
+    )
+
+
+def row_of(new: NewJob, number: float, counted: bool, created: float) -> dict[str, Any]:
+    """The row of a job that was just accepted."""
+    return {
+        "id": new.id,
+        "status": "pending",
+        "priority": new.priority,
+        "number": number,
+        "counted": counted,
+        "client_id": new.client_id,
+        "prompt": _text(new.prompt),
+        "extra_data": _text(new.extra_data),
+        "targets": _text(new.targets),
+        "options": _text(new.options),
+        "created": created,
+        "attempt": 0,
+        "cancelling": False,
+    }
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def worn_out(id: str, now: float) -> Ending:
+    """The end of a job that was begun too often."""
+    error: dict[str, Any] = {
+        "prompt_id": id,
+        "node_id": None,
+        "node_type": None,
+        "executed": [],
+        "exception_message": f"interrupted {ATTEMPTS} times: its process ended each time it was begun",
+        "exception_type": "Interrupted",
+        "traceback": [],
+        "current_inputs": {},
+        "current_outputs": [],
+        "timestamp": int(now * 1000),
+    }
+    return Ending("error", error=error, messages=(["execution_error", error],))

@@ -1,0 +1,1 @@
+"""Migrations of the queue's database, run by Alembic when it is opened."""

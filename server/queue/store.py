@@ -1,0 +1,289 @@
+"""The queue of jobs: accept, lease, finish, cancel, and questions about them; every promise is a commit."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, delete, func, select, update
+
+from server.queue.jobs import ATTEMPTS, ENDED, WAITING, Ending, Job, NewJob, job_of, row_of, worn_out
+from server.queue.statements import FINISH, LEASE, WAITING_COUNT
+from server.queue.tables import jobs, names
+from server.queue.writer import Writer
+
+T = TypeVar("T")
+LEASE_S = 60.0
+"""Seconds that a worker may be silent before its jobs are another's."""
+
+
+class FullError(Exception):
+    """As many jobs wait as may."""
+
+
+class TakenError(Exception):
+    """A job of this id is there already."""
+
+
+class Queue:
+    """Jobs in a database.
+
+    What a method returns is a future that is done once the change is committed; reading methods answer at
+    once, from the calling thread.
+
+    Args:
+        most: Jobs that may wait.
+    """
+
+    def __init__(self, engine: Engine, most: int = 100_000, clock: Callable[[], float] = time.time) -> None:
+        self.engine, self._most, self._clock = engine, most, clock
+        self.writer = Writer(engine)
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        with self._reader.connect() as connection:
+            last = connection.scalar(select(func.max(jobs.c.number)).where(jobs.c.counted.is_(True)))
+            self._room = most - int(connection.scalar(WAITING_COUNT) or 0)
+        self._counter = 0 if last is None else int(last) + 1
+        self.remaining = 0
+        """Jobs that wait or run, as far as this process has heard."""
+        self.recount()
+
+    def close(self) -> None:
+        """Commit what waits, then close the database."""
+        self.writer.close()
+        self.engine.dispose()
+
+    # ------------------------------------------------------------ changes
+
+    def next_number(self) -> int:
+        """The next of the counter; it advances with every request without a number, valid or not."""
+        number, self._counter = self._counter, self._counter + 1
+        return number
+
+    def accept(self, new: NewJob, number: float, counted: bool) -> "Future[Job]":
+        """Record a job; once the future is done, the job will end, whatever happens.
+
+        Raises:
+            FullError: In the future, if too many wait.
+            TakenError: In the future, if its id is taken.
+        """
+        row = row_of(new, number, counted, self._clock())
+
+        def write(connection: Connection) -> Job:
+            self._take_room(connection)
+            if self._room < 0:
+                raise FullError(f"{self._most} jobs are waiting; try again later")
+            if connection.scalar(select(jobs.c.seq).where(jobs.c.id == new.id)) is not None:
+                raise TakenError(f"a job has the id {new.id!r} already")
+            seq = connection.execute(jobs.insert().values(row)).inserted_primary_key
+            assert seq is not None
+            blank = {"started": None, "finished": None, "owner": None, "ending": None}
+            return job_of({**row, **blank, "seq": seq[0]})
+
+        return self._counted(self.writer.submit(write), lambda _: 1)
+
+    def _take_room(self, connection: Connection) -> None:
+        """Count down the places that were free when last counted, so that a long queue costs nothing."""
+        self._room -= 1
+        if self._room < 0:
+            self._room = self._most - int(connection.scalar(WAITING_COUNT) or 0) - 1
+
+    def lease(self, owner: str, most: int = 1) -> "Future[list[Job]]":
+        """The next jobs, now this owner's for `LEASE_S` seconds."""
+
+        def write(connection: Connection) -> list[Job]:
+            now = self._clock()
+            values = {"most": most, "who": owner, "until": now + LEASE_S, "now": now}
+            found = [job_of(dict(r)) for r in connection.execute(LEASE, values).mappings()]
+            return sorted(found, key=lambda j: (-j.priority, j.number, j.seq))
+
+        return self.writer.submit(write, durable=False)
+
+    def beat(self, owner: str) -> "Future[list[str]]":
+        """Keep an owner's leases; gives the ids of those of its jobs that are to be cancelled."""
+
+        def write(connection: Connection) -> list[str]:
+            mine = (jobs.c.owner == owner, jobs.c.status == "running")
+            connection.execute(update(jobs).where(*mine).values(lease_until=self._clock() + LEASE_S))
+            return list(connection.scalars(select(jobs.c.id).where(*mine, jobs.c.cancelling.is_(True))))
+
+        return self.writer.submit(write, durable=False)
+
+    def finish(self, job: Job, ending: Ending) -> "Future[bool]":
+        """Record a job's end with its outputs; False if it is no longer this owner's."""
+        values = {
+            "job": job.seq,
+            "who": job.owner,
+            "now_status": ending.status,
+            "now_ending": ending.as_json(),
+            "now": self._clock(),
+        }
+
+        def write(connection: Connection) -> bool:
+            done = connection.execute(FINISH, values).rowcount == 1
+            if done:
+                connection.execute(delete(names).where(names.c.seq == job.seq))
+            return done
+
+        return self._counted(self.writer.submit(write), lambda done: -1 if done else 0)
+
+    def release(self, job: Job, paused: bool = False) -> "Future[None]":
+        """Put a job back that was begun and not ended; its attempt does not count."""
+
+        def write(connection: Connection) -> None:
+            mine = (jobs.c.seq == job.seq, jobs.c.status == "running", jobs.c.owner == job.owner)
+            status = "paused" if paused else "pending"
+            values = {"status": status, "attempt": jobs.c.attempt - 1, "owner": None, "lease_until": None}
+            connection.execute(update(jobs).where(*mine).values(values))
+
+        return self.writer.submit(write)
+
+    def recover(self, all_owners: bool) -> "Future[list[str]]":
+        """Put back the jobs whose worker is gone; those begun too often end. Gives the ids of these.
+
+        Args:
+            all_owners: Whether every lease is known to be void, as after the only server's restart.
+        """
+
+        def write(connection: Connection) -> list[str]:
+            now = self._clock()
+            gone = [jobs.c.status == "running"]
+            if not all_owners:
+                gone.append(jobs.c.lease_until < now)
+            free = {"owner": None, "lease_until": None}
+            asked = update(jobs).where(*gone, jobs.c.cancelling.is_(True))
+            ending = Ending("cancelled").as_json()
+            connection.execute(asked.values(status="cancelled", finished=now, ending=ending, **free))
+            worn = select(jobs.c.seq, jobs.c.id).where(*gone, jobs.c.attempt >= ATTEMPTS)
+            ended = connection.execute(worn).all()
+            for seq, id in ended:
+                connection.execute(
+                    update(jobs)
+                    .where(jobs.c.seq == seq)
+                    .values(status="error", finished=now, ending=worn_out(id, now).as_json(), **free)
+                )
+            connection.execute(update(jobs).where(*gone).values(status="pending", **free))
+            return [id for _, id in ended]
+
+        return self.writer.submit(write)
+
+    def cancel_waiting(self, ids: Iterable[str] | None) -> "Future[list[str]]":
+        """End jobs that wait (all of them for None) as cancelled; gives the ids of those that did wait."""
+        wanted = None if ids is None else list(ids)
+
+        def write(connection: Connection) -> list[str]:
+            change = update(jobs).where(jobs.c.status.in_(WAITING))
+            if wanted is not None:
+                change = change.where(jobs.c.id.in_(wanted))
+            ending = Ending("cancelled").as_json()
+            change = change.values(status="cancelled", finished=self._clock(), ending=ending)
+            return list(connection.scalars(change.returning(jobs.c.id)))
+
+        return self._counted(self.writer.submit(write), lambda ended: -len(ended))
+
+    def ask_to_cancel(self, id: str) -> "Future[bool]":
+        """Note that a running job is to be cancelled; whether one was."""
+        change = update(jobs).where(jobs.c.id == id, jobs.c.status == "running").values(cancelling=True)
+        return self.writer.submit(lambda connection: connection.execute(change).rowcount == 1)
+
+    def move(self, id: str, before: Sequence[str], after: str) -> "Future[bool]":
+        """Change a job's status if it has one of those before: pause, resume, retry; whether it had."""
+        values: dict[str, Any] = {"status": after}
+        if after == "pending":
+            values |= {"attempt": 0, "cancelling": False, "ending": None, "finished": None, "started": None}
+        change = update(jobs).where(jobs.c.id == id, jobs.c.status.in_(before)).values(values)
+        gain = 1 if set(before) <= set(ENDED) else 0
+        future = self.writer.submit(lambda connection: connection.execute(change).rowcount == 1)
+        return self._counted(future, lambda moved: gain if moved else 0)
+
+    def forget(self, ids: Iterable[str] | None) -> "Future[None]":
+        """Remove ended jobs (all for None) from the history."""
+        change = delete(jobs).where(jobs.c.status.in_(ENDED))
+        if ids is not None:
+            change = change.where(jobs.c.id.in_(list(ids)))
+        return self._do(change)
+
+    def prune(self, entries: int, days: float) -> "Future[None]":
+        """Remove ended jobs beyond a number and an age."""
+        old = delete(jobs).where(jobs.c.status.in_(ENDED), jobs.c.finished < self._clock() - days * 86400)
+        ended = select(jobs.c.finished).where(jobs.c.finished.is_not(None))
+        edge = ended.order_by(jobs.c.finished.desc()).offset(entries).limit(1).scalar_subquery()
+        many = delete(jobs).where(jobs.c.status.in_(ENDED), jobs.c.finished <= edge)
+
+        def write(connection: Connection) -> None:
+            connection.execute(old)
+            connection.execute(many)
+
+        return self.writer.submit(write, durable=False)
+
+    def _counted(self, future: "Future[T]", change: Callable[[T], int]) -> "Future[T]":
+        def done(future: "Future[T]") -> None:
+            if future.exception() is None:
+                self.remaining += change(future.result())
+
+        future.add_done_callback(done)
+        return future
+
+    def _do(self, change: Any) -> "Future[None]":
+        def write(connection: Connection) -> None:
+            connection.execute(change)
+
+        return self.writer.submit(write)
+
+    # ------------------------------------------------------------ questions
+
+    def read(self, question: Callable[[Connection], T]) -> T:
+        """Ask something of the database, outside of any transaction."""
+        with self._reader.connect() as connection:
+            return question(connection)
+
+    def job(self, id: str) -> Job | None:
+        """The job of an id."""
+        found = self.jobs(jobs.c.id == id)
+        return found[0] if found else None
+
+    def jobs(self, *where: Any, order: Sequence[Any] = (jobs.c.seq,), **limits: int | None) -> list[Job]:
+        """Jobs that fulfil all conditions; `limit` and `offset` cut the list."""
+        question = select(*jobs.c).where(*where).order_by(*order)
+        question = question.limit(limits.get("limit")).offset(limits.get("offset"))
+        return self.read(
+            lambda connection: [job_of(dict(r)) for r in connection.execute(question).mappings()]
+        )
+
+    def waiting(self) -> list[Job]:
+        """The jobs that wait, in the order in which they will run."""
+        order = (jobs.c.priority.desc(), jobs.c.number, jobs.c.seq)
+        return self.jobs(jobs.c.status.in_(WAITING), order=order)
+
+    def running(self) -> list[Job]:
+        """The jobs that run."""
+        return self.jobs(jobs.c.status == "running")
+
+    def history(self, limit: int | None = None, offset: int | None = None) -> list[Job]:
+        """Ended jobs, oldest first; without an offset the last of them, as many as `limit` says."""
+        ended = jobs.c.status.in_(ENDED)
+        if limit is not None and (offset is None or offset < 0):
+            newest = (jobs.c.finished.desc(), jobs.c.seq.desc())
+            return self.jobs(ended, order=newest, limit=limit)[::-1]
+        return self.jobs(ended, order=(jobs.c.finished, jobs.c.seq), limit=limit, offset=offset)
+
+    def recount(self) -> None:
+        """Count anew what waits and runs: other processes may have ended or added jobs."""
+        question = select(func.count()).where(jobs.c.status.in_((*WAITING, "running")))
+        self.remaining = self.read(lambda connection: int(connection.scalar(question) or 0))
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs there are of each status."""
+        question = select(jobs.c.status, func.count()).group_by(jobs.c.status)
+        return self.read(lambda connection: dict(connection.execute(question).tuples().all()))
+
+    # ------------------------------------------------------------ names of outputs
+
+    def reserve(self, job: Job, path: str, sha256: str) -> "Future[None]":
+        """Note, before a file appears, that it is this job's."""
+        row = {"seq": job.seq, "path": path, "sha256": sha256}
+        return self._do(names.insert().prefix_with("OR REPLACE", dialect="sqlite").values(row))
+
+    def reserved(self, job: Job) -> dict[str, str]:
+        """The names that earlier attempts of a job reserved, with the content they were to have."""
+        question = select(names.c.path, names.c.sha256).where(names.c.seq == job.seq)
+        return self.read(lambda connection: dict(connection.execute(question).tuples().all()))

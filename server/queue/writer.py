@@ -1,0 +1,103 @@
+"""Group commit: one thread that writes, as many requests in one transaction as are waiting."""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+T = TypeVar("T")
+MOST = 256
+"""Pieces of work in one transaction."""
+
+
+class _Work(Generic[T]):
+    def __init__(self, write: Callable[[Connection], T], durable: bool) -> None:
+        self.write, self.durable = write, durable
+        self.future: Future[T] = Future()
+
+
+class Writer:
+    """Runs pieces of work on the database, each wholly or not at all.
+
+    What waits together is committed together, so that eight clients cost one fsync. A transaction that holds
+    nothing durable is not synced by itself: losing it to a power cut loses nothing that was promised.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._inbox: queue.SimpleQueue[_Work[Any] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="queue-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, write: Callable[[Connection], T], durable: bool = True) -> Future[T]:
+        """Have some work done and committed.
+
+        Args:
+            durable: Whether it must survive a power cut once the future has its result.
+
+        Returns:
+            Done after the commit; raises what the work or the commit raised.
+        """
+        work = _Work(write, durable)
+        with self._lock:
+            if self._closed:
+                work.future.set_exception(RuntimeError("the queue is closed"))
+            else:
+                self._inbox.put(work)
+        return work.future
+
+    def close(self) -> None:
+        """Do what is waiting, then end."""
+        with self._lock:
+            self._closed = True
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            waiting = [self._inbox.get()]
+            while len(waiting) < MOST and waiting[-1] is not None:
+                try:
+                    waiting.append(self._inbox.get_nowait())
+                except queue.Empty:
+                    break
+            works = [w for w in waiting if w is not None and w.future.set_running_or_notify_cancel()]
+            if works and not self._together(works):
+                for work in works:
+                    self._alone(work)
+            if waiting[-1] is None:
+                return
+
+    def _together(self, works: list[_Work[Any]]) -> bool:
+        """Whether all went well in one transaction; if not, nothing was done."""
+        if len(works) == 1:
+            return False
+        try:
+            results = self._transaction(works)
+        except Exception:
+            return False  # each is tried by itself, and tells its own error
+        for work, result in zip(works, results, strict=True):
+            work.future.set_result(result)
+        return True
+
+    def _alone(self, work: _Work[Any]) -> None:
+        try:
+            (result,) = self._transaction([work])
+        except Exception as error:  # the caller's, who waits for the future
+            work.future.set_exception(error)
+        else:
+            work.future.set_result(result)
+
+    def _transaction(self, works: list[_Work[Any]]) -> list[Any]:
+        durable = any(w.durable for w in works)
+        with self._engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                level = "FULL" if durable else "NORMAL"
+                connection.connection.cursor().execute(f"PRAGMA synchronous={level}")
+            with connection.begin():
+                return [work.write(connection) for work in works]

@@ -1,0 +1,192 @@
+"""One job on the engine: from its row to its ending; the same in the server and in worker processes."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from engine.cache import KeyParts, Result, Tier, Tiers
+from engine.events import Event
+from engine.files import Files
+from engine.job import Job as Run
+from engine.plan import Plan
+from engine.problems import WorkflowError
+from engine.runner import Engine
+from engine.workflow import Workflow, from_json
+from server.queue.jobs import Ending, Job
+from server.queue.store import Queue
+from server.telling import Message, Place, Telling
+
+log = logging.getLogger(__name__)
+
+
+class Running:
+    """A job that a worker has leased.
+
+    Args:
+        send: Is given the messages, on the worker's thread.
+        observe: Is given the engine's events, on the worker's thread.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        engine: Engine,
+        queue: Queue,
+        send: Callable[[Message], None],
+        observe: Callable[[Event], None] = lambda _: None,
+    ) -> None:
+        self.job, self._observe = job, observe
+        self._engine, self._queue, self._send = engine, queue, send
+        self._run: Run | None = None
+        self._lock = threading.Lock()
+        self._cancelled = job.cancelling
+        self.putting_back = False
+        """Whether its cancellation means that it goes back into the queue."""
+
+    def cancel(self, put_back: bool = False) -> None:
+        """Stop at the next step; may be called from any thread."""
+        with self._lock:
+            self._cancelled = True
+            self.putting_back = put_back
+            if self._run is not None:
+                self._run.cancel()
+
+    async def run(self) -> tuple[Ending, list[Message]]:
+        """Run it: what came of it, and the messages to send once that is committed."""
+        tiers = self._engine.tiers
+        if self.job.options.get("no_cache"):
+            tiers = Tiers([_Forgetful(t) for t in tiers.tiers])
+        files = self._engine.env[Files]
+        env = self._engine.env.with_(replace(files, book=Book(self._queue, self.job)))
+        loop = asyncio.get_running_loop()
+        telling = Telling(self.job, self._send, lambda id: Place(id, None, id))
+        try:
+            plan = await loop.run_in_executor(
+                None, lambda: self._engine.plan(_workflow(self.job), self.job.targets, env=env, tiers=tiers)
+            )
+        except WorkflowError as error:
+            telling.failed_before(_refused(error))
+            return telling.ending("error"), telling.held
+        plan = replace(plan, extra={**plan.extra, **_extra(self.job)})
+        run: Run
+
+        def place(id: str) -> Place:
+            return _place(run, id)
+
+        telling = Telling(self.job, self._send, place, _at_hand(plan, tiers))
+
+        def tell(event: Event) -> None:
+            telling.tell(event)
+            self._observe(event)
+
+        run = self._engine.start(plan, tell, stop_at_failure=True, env=env, tiers=tiers)
+        with self._lock:
+            self._run = run
+            if self._cancelled:
+                run.cancel()
+        done = await self._engine.finish(run)
+        return telling.ending(done.status, tuple(_file(files, o) for o in done.outputs)), telling.held
+
+
+class Book:
+    """The names of a job's outputs in the queue's database: reserved before a file appears."""
+
+    def __init__(self, queue: Queue, job: Job) -> None:
+        self._queue, self._job = queue, job
+        self._lock = threading.Lock()
+        self._earlier: dict[str, str] | None = {} if job.attempt <= 1 else None
+
+    def reserved(self, sha256: str, folder: Path, stem: str) -> str | None:
+        """The path that an earlier attempt reserved for this content in `folder`, its name beginning so."""
+        with self._lock:
+            if self._earlier is None:
+                self._earlier = self._queue.reserved(self._job)
+            for path, content in self._earlier.items():
+                if content == sha256 and Path(path).parent == folder and Path(path).name.startswith(stem):
+                    del self._earlier[path]
+                    return path
+        return None
+
+    def reserve(self, path: str, sha256: str) -> None:
+        """Note, lastingly, that a file of this content will appear at this path."""
+        self._queue.reserve(self._job, path, sha256).result()
+
+
+class _Forgetful:
+    """A cache tier that keeps what it is given and finds nothing."""
+
+    def __init__(self, tier: Tier) -> None:
+        self.name, self._tier = tier.name, tier
+
+    def has(self, key: str) -> bool:
+        del key
+        return False
+
+    def get(self, key: str) -> Result | None:
+        del key
+        return None
+
+    def put(self, key: str, result: Result, parts: KeyParts) -> None:
+        self._tier.put(key, result, parts)
+
+
+def _workflow(job: Job) -> Workflow:
+    return from_json(dict(job.prompt), f"job {job.id}")
+
+
+def _extra(job: Job) -> Mapping[str, Any]:
+    found = job.extra_data.get("extra_pnginfo")
+    return found if isinstance(found, dict) else {}
+
+
+def _at_hand(plan: Plan, tiers: Tiers) -> list[str]:
+    """The nodes whose results are there: those that serve the run, and those above them."""
+    runs = set(plan.runs)
+    return [
+        id
+        for id, key in plan.keys.items()
+        if id not in runs and (plan.served.get(id, "run") != "run" or tiers.where(key) is not None)
+    ]
+
+
+def _place(run: Run, id: str) -> Place:
+    top = run.cast.top(id)
+    return Place(top, None, top)
+
+
+def _file(files: Files, output: Mapping[str, str]) -> dict[str, Any]:
+    """An output file for the row of its job: where it is by folder, never by absolute path."""
+    path = Path(output["path"])
+    for role in ("output", "temp"):
+        root = files.folders[role][0].resolve()
+        if path.is_relative_to(root):
+            place = path.relative_to(root)
+            folder = "" if str(place.parent) == "." else place.parent.as_posix()
+            return {
+                "node_id": output["node"],
+                "filename": place.name,
+                "subfolder": folder,
+                "type": role,
+                "sha256": output["sha256"],
+                "size": path.stat().st_size,
+            }
+    raise ValueError(f"{path} is in no output folder")
+
+
+def _refused(error: WorkflowError) -> dict[str, Any]:
+    """A workflow that could be accepted and cannot be run any more (a file is gone), as a run's error."""
+    first = error.problems[0]
+    return {
+        "node_id": first.node_id or None,
+        "node_type": first.class_type or None,
+        "executed": [],
+        "exception_message": "\n".join(map(str, error.problems)),
+        "exception_type": "WorkflowError",
+        "traceback": [],
+        "current_inputs": {},
+        "current_outputs": [],
+    }

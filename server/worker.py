@@ -1,0 +1,202 @@
+"""A worker: leases jobs, runs them on an engine, commits their ends; a thread of the server or a process."""
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from engine.events import Event
+from engine.runner import Engine
+from server.queue.jobs import Ending, Job
+from server.queue.store import Queue
+from server.running import Running
+from server.telling import Message
+
+log = logging.getLogger(__name__)
+LOOK_S = 1.0
+"""Seconds after which a worker looks for jobs that nobody told it of."""
+BEAT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """Where a worker tells what happens; called on its thread.
+
+    Args:
+        message: What a run tells.
+        taken: A job was begun.
+        ended: A job's end is committed.
+        put_back: A job that was begun waits again.
+        event: What the engine says of a run; for metrics.
+    """
+
+    message: Callable[[Message], None]
+    taken: Callable[[Job], None]
+    ended: Callable[[Job, Ending], None]
+    put_back: Callable[[Job], None]
+    event: Callable[[Event], None] = lambda _: None
+
+
+class Worker:
+    """Runs jobs of the queue until it is stopped, `at_once` together.
+
+    Its loop runs on a thread of its own, so that no request waits for a node.
+    """
+
+    def __init__(self, engine: Engine, queue: Queue, told: Told, at_once: int = 1) -> None:
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._engine, self._queue, self._told, self._at_once = engine, queue, told, at_once
+        self._running: dict[str, Running] = {}
+        self._free = at_once
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._main, name="worker", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    @property
+    def running(self) -> list[str]:
+        """The ids of the jobs that it runs."""
+        return list(self._running)
+
+    def wake(self) -> None:
+        """There may be work; may be called from any thread."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._wake.set)
+
+    def cancel(self, id: str | None = None, put_back: bool = False) -> list[str]:
+        """Stop a job (all for None) at its next step; gives the ids of those that were running."""
+        found = [r for i, r in list(self._running.items()) if id is None or i == id]
+        for running in found:
+            running.cancel(put_back)
+        return [r.job.id for r in found]
+
+    def stop(self, seconds: float) -> bool:
+        """Lease nothing more; what runs gets some seconds to end, then goes back into the queue.
+
+        Returns:
+            Whether the thread has ended; a node that takes no steps may hold it up, its job is put back all
+            the same.
+        """
+        self._stopping = True
+        self.wake()
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self.cancel(put_back=True)
+            self._thread.join(1.0)
+        for running in list(self._running.values()):
+            self._queue.release(running.job).result()
+        return not self._thread.is_alive()
+
+    # ------------------------------------------------------------ on its own thread
+
+    def _main(self) -> None:
+        asyncio.run(self._work())
+
+    async def _work(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        beating = self._task(self._beat())
+        while not self._stopping:
+            self._wake.clear()
+            if self._free and not await self._lease():
+                await self._nap()
+            elif not self._free:
+                await self._wake.wait()
+        beating.cancel()
+        if left := self._tasks - {beating}:
+            await asyncio.wait(left)
+
+    async def _nap(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), LOOK_S)
+        except TimeoutError:
+            return
+
+    async def _lease(self) -> bool:
+        """Take as many jobs as there is room for; whether there were any."""
+        try:
+            leased = await asyncio.wrap_future(self._queue.lease(self.owner, self._free))
+        except SQLAlchemyError as error:
+            log.error("no job can be taken from the queue: %s", error)
+            return False
+        for job in leased:
+            self._free -= 1
+            self._running[job.id] = running = Running(
+                job, self._engine, self._queue, self._told.message, self._told.event
+            )
+            self._told.taken(job)
+            self._task(self._one(running))
+        return bool(leased)
+
+    async def _one(self, running: Running) -> None:
+        job = running.job
+        try:
+            ending, held = await running.run()
+        except Exception as error:  # a fault of ours: the job ends, the worker goes on
+            log.exception("job %s", job.id)
+            ending, held = Ending("error", error=_fault(job, error)), []
+        self._free += 1
+        self._wake.set()
+        if running.putting_back and ending.status == "cancelled":
+            await asyncio.wrap_future(self._queue.release(job, paused=not self._stopping))
+            self._told.put_back(job)
+        elif await self._committed(job, ending):
+            for message in held:
+                self._told.message(message)
+            self._told.ended(job, ending)
+        self._running.pop(job.id, None)
+
+    async def _committed(self, job: Job, ending: Ending) -> bool:
+        """Commit an end, however long the disk is full; False where the job is another's by now."""
+        complained = False
+        while True:
+            try:
+                return await asyncio.wrap_future(self._queue.finish(job, ending))
+            except SQLAlchemyError as error:
+                if not complained:
+                    log.error("the end of job %s cannot be recorded, trying on: %s", job.id, error)
+                complained = True
+            if self._stopping:
+                return False
+            await asyncio.sleep(LOOK_S)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            try:
+                for id in await asyncio.wrap_future(self._queue.beat(self.owner)):
+                    self.cancel(id)
+            except SQLAlchemyError as error:
+                log.warning("the leases could not be renewed: %s", error)
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _fault(job: Job, error: Exception) -> dict[str, Any]:
+    return {
+        "prompt_id": job.id,
+        "node_id": None,
+        "node_type": None,
+        "executed": [],
+        "exception_message": f"internal error: {error}",
+        "exception_type": type(error).__name__,
+        "traceback": [],
+        "current_inputs": {},
+        "current_outputs": [],
+    }

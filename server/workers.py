@@ -1,0 +1,202 @@
+"""The server's side of its workers: what they tell goes to sockets, event streams and metrics."""
+
+import asyncio
+import gc
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from engine.cache.memory import MemoryTier
+from engine.devices import Devices
+from engine.runner import Engine
+from server.config import ServerSettings
+from server.hub import Hub
+from server.live import Streams
+from server.metrics import Metrics
+from server.previews import Pictured, described, encoded, plain
+from server.queue.jobs import Ending, Job
+from server.queue.store import Queue
+from server.telling import Message
+from server.worker import Told, Worker
+
+STREAMED = {"executed": "output", "preview": "preview", "execution_cached": "cached"}
+"""Classic messages that a job's own stream has too, by their type there."""
+
+
+class Workers:
+    """Starts the workers, tells everybody what they tell."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        queue: Queue,
+        hub: Hub,
+        streams: Streams,
+        server: ServerSettings,
+        metrics: Metrics,
+    ) -> None:
+        self._engine, self._queue, self._hub, self.streams, self._server = engine, queue, hub, streams, server
+        self._metrics = metrics
+        told = Told(self._message, self._taken, self._ended, self._put_back, metrics.event)
+        self._worker = Worker(engine, queue, told, server.jobs_at_once)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._outbox: deque[Callable[[], None]] = deque()
+        self._scheduled = False
+        self._lock = threading.Lock()
+        self._encoders = ThreadPoolExecutor(1, "previews")
+        self._encoding: set[str] = set()
+        self.listeners: list[Callable[[Job, Ending], None]] = []
+        """Called on the event loop's thread once a job's end is committed."""
+        self.stopping = False
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin to work; on the event loop's thread."""
+        self._loop = asyncio.get_running_loop()
+        self._worker.start()
+
+    def accepted(self, job: Job) -> None:
+        """A job was recorded: somebody should run it."""
+        self.streams.begin(job.id, job.attempt).add("status", {"status": "queued"})
+        self.tell_status()
+        self._worker.wake()
+
+    def wake(self) -> None:
+        """There may be work."""
+        self._worker.wake()
+
+    @property
+    def running(self) -> list[str]:
+        """The ids of the jobs that run."""
+        return self._worker.running
+
+    def cancel(self, id: str | None = None) -> list[str]:
+        """Stop a running job (all for None) at its next step; gives the ids of those that were running."""
+        return self._worker.cancel(id)
+
+    def pause(self, id: str) -> bool:
+        """Put a running job aside at its next step; whether it was running."""
+        return bool(self._worker.cancel(id, put_back=True))
+
+    def cancelled(self, ids: Iterable[str]) -> None:
+        """Jobs that waited were ended."""
+        for id in ids:
+            self.streams.begin(id, 0).add("status", {"status": "cancelled"})
+            self.streams.end(id)
+        self.tell_status()
+
+    def free(self, results: bool) -> dict[str, int]:
+        """Unload models, and drop results that are kept in memory if asked to; gives the bytes freed."""
+        freed = {"models": self._engine.env[Devices].free(), "results": 0}
+        if results:
+            for tier in self._engine.tiers.tiers:
+                if isinstance(tier, MemoryTier):
+                    freed["results"] += tier.used
+                    tier.clear()
+        gc.collect()
+        return freed
+
+    async def stop(self) -> None:
+        """Lease nothing more, let what runs end or put it back."""
+        self.stopping = True
+        if self._stopped:
+            return
+        self._stopped = True
+        await asyncio.to_thread(self._worker.stop, self._server.stop_seconds)
+        self._encoders.shutdown(wait=False, cancel_futures=True)
+
+    def tell_status(self) -> None:
+        """Tell all sockets how many jobs there are."""
+        remaining = self._queue.remaining
+        self._metrics.queue(max(0, remaining - len(self.running)), len(self.running))
+        self._hub.send(None, "status", {"status": {"exec_info": {"queue_remaining": remaining}}})
+
+    # ------------------------------------------------------------ from a worker's thread to the loop
+
+    def _later(self, thunk: Callable[[], None]) -> None:
+        """Do something on the loop's thread, in order, waking it once for many."""
+        with self._lock:
+            self._outbox.append(thunk)
+            if self._scheduled or self._loop is None or self._loop.is_closed():
+                return
+            self._scheduled = True
+            self._loop.call_soon_threadsafe(self._flush)
+
+    def _flush(self) -> None:
+        with self._lock:
+            thunks, self._outbox = self._outbox, deque()
+            self._scheduled = False
+        for thunk in thunks:
+            thunk()
+
+    def _message(self, message: Message) -> None:
+        if message.type == "preview":
+            return self._preview(message)
+        self._later(lambda: self._pass_on(message))
+
+    def _taken(self, job: Job) -> None:
+        self._later(lambda: self._begun(job))
+
+    def _ended(self, job: Job, ending: Ending) -> None:
+        self._later(lambda: self._over(job, ending))
+
+    def _put_back(self, job: Job) -> None:
+        def thunk() -> None:
+            self.streams.begin(job.id, job.attempt).add("status", {"status": "queued"})
+            self.tell_status()
+
+        self._later(thunk)
+
+    def _preview(self, message: Message) -> None:
+        """Encode a picture on another thread; while one of a job is being encoded others are left out."""
+        wanted = self._server.preview_method != "none" or not isinstance(message.picture, Pictured)
+        if not wanted or message.job_id in self._encoding:
+            return
+        self._encoding.add(message.job_id)
+
+        def work() -> None:
+            try:
+                jpeg = encoded(message.picture, self._server.preview_size)
+            finally:
+                self._encoding.discard(message.job_id)
+            if jpeg is not None:
+                self._later(lambda: self._show(message, jpeg))
+
+        self._encoders.submit(work)
+
+    # ------------------------------------------------------------ on the loop's thread
+
+    def _pass_on(self, message: Message) -> None:
+        if message.type == "job":
+            stream = self.streams.of(message.job_id)
+            if stream is not None:
+                stream.add(str(message.data["kind"]), message.data)
+            return
+        if message.type in STREAMED and (stream := self.streams.of(message.job_id)):
+            stream.add(STREAMED[message.type], message.data)
+        self._hub.send(message.sid, message.type, message.data)
+        if message.type == "executing" and message.sid is not None:
+            self._hub.executing[message.sid] = str(message.data["display_node"])
+
+    def _show(self, message: Message, jpeg: bytes) -> None:
+        if stream := self.streams.of(message.job_id):
+            stream.add("preview", {"node_id": message.data["node_id"], "jpeg": jpeg})
+        self._hub.send_preview(message.sid, plain(jpeg), described(jpeg, message.data))
+
+    def _begun(self, job: Job) -> None:
+        self.streams.begin(job.id, job.attempt).add("status", {"status": "running"})
+        self.tell_status()
+
+    def _over(self, job: Job, ending: Ending) -> None:
+        if stream := self.streams.of(job.id):
+            stream.add("status", {"status": ending.status})
+        self.streams.end(job.id)
+        self.tell_status()
+        if job.client_id is not None:
+            self._hub.executing.pop(job.client_id, None)
+            self._hub.send(job.client_id, "executing", {"node": None, "prompt_id": job.id})
+        self._metrics.job_ended(ending.status, time.time() - (job.started or job.created))
+        for listener in self.listeners:
+            listener(job, ending)
