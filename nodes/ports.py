@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias
 from torch import Tensor
 
 from engine.ports import Hint, Port, Range
+from engine.problems import NodeFailure
 from engine.steps import Steps
 
 Image: TypeAlias = Annotated[Tensor, Port("IMAGE")]  # [B, H, W, C] float32, 0..1, sRGB
@@ -35,6 +36,24 @@ class Latent:
     def with_samples(self, samples: Tensor) -> "Latent":
         """The same latent with other samples."""
         return replace(self, samples=samples)
+
+    def as_plain(self) -> dict[str, Any]:
+        """The dict that nodes of the ecosystem know a latent as."""
+        index = None if self.batch_index is None else list(self.batch_index)
+        found = {"samples": self.samples, "noise_mask": self.noise_mask, "batch_index": index}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @classmethod
+    def from_plain(cls, value: Any) -> "Latent":
+        """The latent that such a dict holds; what else stands in it is left out.
+
+        Raises:
+            NodeFailure: It holds no samples.
+        """
+        if not isinstance(value, dict) or not isinstance(value.get("samples"), Tensor):
+            raise NodeFailure(f"a latent is a dict with samples, found {value!r:.60}")
+        index = value.get("batch_index")
+        return cls(value["samples"], value.get("noise_mask"), None if index is None else tuple(index))
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,25 @@ class Conditioning:
     def mapped(self, change: Callable[[Cond], Cond]) -> "Conditioning":
         """The conditioning with `change` applied to each entry."""
         return Conditioning(tuple(map(change, self.entries)))
+
+    def as_plain(self) -> list[list[Any]]:
+        """The list of [embedding, options] that nodes of the ecosystem know a conditioning as."""
+        return [[e.embedding, {"pooled_output": e.pooled, **dict(e.options)}] for e in self.entries]
+
+    @classmethod
+    def from_plain(cls, value: Any) -> "Conditioning":
+        """The conditioning that such a list holds.
+
+        Raises:
+            NodeFailure: It is no such list.
+        """
+        try:
+            pairs = [(embedding, dict(options)) for embedding, options in value]
+        except (TypeError, ValueError):
+            raise NodeFailure(
+                f"a conditioning is a list of [embedding, options], found {value!r:.60}"
+            ) from None
+        return cls(tuple(Cond(e, o.pop("pooled_output", None), tuple(sorted(o.items()))) for e, o in pairs))
 
 
 Port("COND", stored=True)(Cond)

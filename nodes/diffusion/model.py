@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from engine.devices import Devices
 from engine.ports import Port
 from nodes.diffusion.control import ControlNet
+from nodes.diffusion.preview import SD1_RGB
 from nodes.diffusion.sampling_space import ModelSampling
 from nodes.diffusion.schedules import denoising_sigmas
 from nodes.diffusion.weights import Recipe
@@ -58,6 +59,7 @@ class Model:
         latent_channels: C.
         cfg_rescale: φ of `guidance.rescaled`, 0..1; of no effect on the model's answers.
         differential: Where a number, masks of a latent are thresholds; see `guidance.falling`. Likewise.
+        latent_rgb: What previews of its latents look like; see `preview.SD1_RGB`. Likewise.
     """
 
     recipe: Recipe
@@ -67,6 +69,7 @@ class Model:
     latent_channels: int = 4
     cfg_rescale: float = field(default=0.0, compare=False)
     differential: float | None = field(default=None, compare=False)
+    latent_rgb: tuple[tuple[float, ...], ...] = field(default=SD1_RGB, compare=False, repr=False)
 
     def sigmas(
         self, scheduler: str, steps: int, denoise: float = 1.0, *, discard_penultimate: bool = False

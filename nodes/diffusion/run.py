@@ -1,6 +1,7 @@
 """One run of a sampler: a latent in; the sampled latent and the last estimate out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from engine.steps import Progress, Steps
 from nodes.diffusion.guidance import Guider, falling, guided, inpainted, without_base
 from nodes.diffusion.model import Model
 from nodes.diffusion.noise import initial_noise
+from nodes.diffusion.preview import Estimate
 from nodes.diffusion.resize import repeated_to, resized_mask
 from nodes.diffusion.samplers import SAMPLERS
 from nodes.ports import Latent, Noise, SamplerChoice
@@ -48,7 +50,7 @@ def sampled(
         denoise = inpainted(denoise, start, drawn, mask_at)
     asked = denoise if sampler.sees_both else without_base(denoise)
     steps = sampler(asked, x, sigmas, seed=seed, space=space, **dict(choice.options))
-    result, estimate = yield from _with_last_preview(steps)
+    result, estimate = yield from _with_last_preview(steps, model)
     last = result if estimate is None else estimate
     return (
         latent.with_samples((result.float() / model.latent_scale).cpu()),
@@ -64,8 +66,8 @@ def _mask(noise_mask: Tensor, model: Model, sigmas: Tensor, like: Tensor) -> Cal
     return lambda _: mask
 
 
-def _with_last_preview(steps: Steps[Tensor]) -> Steps[tuple[Tensor, Tensor | None]]:
-    """The result of a sampler, and the preview that it showed last."""
+def _with_last_preview(steps: Steps[Tensor], model: Model) -> Steps[tuple[Tensor, Tensor | None]]:
+    """The result of a sampler, and the estimate that it showed last; listeners are shown it as a picture."""
     answer: Any = None
     preview: Tensor | None = None
     while True:
@@ -73,6 +75,7 @@ def _with_last_preview(steps: Steps[Tensor]) -> Steps[tuple[Tensor, Tensor | Non
             ask = steps.send(answer)
         except StopIteration as stop:
             return stop.value, preview
-        if isinstance(ask, Progress):
+        if isinstance(ask, Progress) and isinstance(ask.preview, Tensor):
             preview = ask.preview
+            ask = replace(ask, preview=Estimate(preview, model.latent_rgb))
         answer = yield ask

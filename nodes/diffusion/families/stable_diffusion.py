@@ -11,6 +11,7 @@ from engine.problems import NodeFailure
 from nodes.diffusion.autoencoder import Vae
 from nodes.diffusion.families import Checkpoint, Found, ldm
 from nodes.diffusion.model import Model
+from nodes.diffusion.preview import SD1_RGB
 from nodes.diffusion.sampling_space import ModelSampling, Prediction
 from nodes.diffusion.tensors import Shapes, read_json, shapes, tensors
 from nodes.diffusion.text import Clip
@@ -96,7 +97,8 @@ def _model(found: Found, digest: str, devices: Devices) -> Model:
             f"{found.path.name}: the UNet takes {channels} channels where a latent has {CHANNELS}",
             "inpainting checkpoints cannot be sampled from yet; use a text-to-image checkpoint",
         )
-    return Model(_recipe(found, "unet", digest), devices, _sampling(folder), _scale(folder), CHANNELS)
+    recipe = _recipe(found, "unet", digest)
+    return Model(recipe, devices, _sampling(folder), _scale(folder), CHANNELS, latent_rgb=_latent_rgb(folder))
 
 
 def _clip(found: Found, digest: str, devices: Devices) -> Clip:
@@ -184,3 +186,11 @@ def _sampling(folder: Path | None) -> ModelSampling:
 
 def _scale(folder: Path | None) -> float:
     return float(read_json(folder / "vae" / "config.json").get("scaling_factor", SCALE)) if folder else SCALE
+
+
+def _latent_rgb(folder: Path | None) -> tuple[tuple[float, ...], ...]:
+    """How latents are previewed: as `vae/latent_rgb.json` says, [C + 1, 3], else as those of 1.x."""
+    path = folder / "vae" / "latent_rgb.json" if folder else None
+    if path is None or not path.is_file():
+        return SD1_RGB
+    return tuple(tuple(map(float, row)) for row in read_json(path)["rows"])
