@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+NUMBER = re.compile(r"(?<=_)(\d{1,18})_")
 DRAFT = ".draft-"
 """How the names of drafts begin; what a kill leaves of them is swept when a server starts."""
 
@@ -16,13 +17,25 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: The folder cannot be written to; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     written = draft(path.parent, path.suffix, content)
     try:
         written.replace(path)
     finally:
         written.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it is in, so that they survive power loss.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -34,8 +47,11 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def draft(folder: Path, suffix: str, content: bytes | Callable[[Path], object]) -> Path:
-    """A synced file under a hidden name, to be linked or renamed to its lasting one.
+def draft(folder: Path, suffix: str, content: bytes | Callable[[Path], object], synced: bool = True) -> Path:
+    """A file under a hidden name, to be linked or renamed to its lasting one.
+
+    Args:
+        synced: Whether its content survives a power cut from now on.
 
     Raises:
         OSError: It cannot be written; nothing is left behind.
@@ -47,12 +63,14 @@ def draft(folder: Path, suffix: str, content: bytes | Callable[[Path], object]) 
             with os.fdopen(fd, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if synced:
+                    os.fsync(file.fileno())
         else:
             os.close(fd)
             content(path)
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            if synced:
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
         path.chmod(0o644)
     except BaseException:
         path.unlink(missing_ok=True)
@@ -60,10 +78,14 @@ def draft(folder: Path, suffix: str, content: bytes | Callable[[Path], object]) 
     return path
 
 
-def last_number(folder: Path, stem: str) -> int:
-    """The highest number among the files of a stem, 0 where there is none."""
-    pattern = re.compile(re.escape(stem) + r"(\d+)_.*", re.IGNORECASE)
-    return max((int(m[1]) for p in folder.iterdir() if (m := pattern.fullmatch(p.name))), default=0)
+def last_numbers(folder: Path) -> dict[str, int]:
+    """The highest number of the files `stem00001_…` of each stem in a folder, by the stem in lower case."""
+    found: dict[str, int] = {}
+    for path in folder.iterdir():
+        for match in NUMBER.finditer(path.name):
+            stem = path.name[: match.start()].lower()
+            found[stem] = max(found.get(stem, 0), int(match[1]))
+    return found
 
 
 def sweep(folder: Path) -> int:

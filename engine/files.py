@@ -1,5 +1,6 @@
 """The folders a job may read and write, by role: safe names, content hashes, numbered outputs."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from engine.drafts import draft, last_number, sync_folder
+from engine.drafts import draft, last_numbers, make_folder, sync_folder
 from engine.folders import listed, model_parts
 from engine.problems import NodeFailure
 
@@ -83,7 +84,7 @@ class Files:
     items: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
     memo: DigestMemo | None = None
     book: NameBook | None = None
-    _counters: dict[tuple[Path, str], int] = field(default_factory=dict, repr=False, compare=False)
+    _counters: dict[Path, dict[str, int]] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
@@ -169,15 +170,18 @@ class Files:
         root = self.folders[role][0]
         target = inside(root, prefix.replace("\\", "/") + "_")
         folder, stem = target.parent, target.name
+        lasting = role != "temp"  # emptied at the next start: neither synced nor reserved
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            written = draft(folder, suffix, content)
+            make_folder(folder)
+            written = draft(folder, suffix, content, lasting)
             try:
                 digest = self.sha256(written)
-                path = self._claim(written, digest, folder, stem, suffix)
+                path = self._claim(written, digest, folder, stem, suffix, self.book if lasting else None)
             finally:
-                written.unlink(missing_ok=True)
-            sync_folder(folder)
+                with contextlib.suppress(OSError):  # what cannot be removed is swept at the next start
+                    written.unlink(missing_ok=True)
+            if lasting:
+                _keep(path)
         except OSError as error:
             raise NodeFailure(
                 f"could not write to {folder}: {error.strerror or error}",
@@ -186,38 +190,42 @@ class Files:
         subfolder = folder.relative_to(root.resolve()).as_posix()
         return SavedFile(path.name, "" if subfolder == "." else subfolder, role, digest)
 
-    def _claim(self, written: Path, digest: str, folder: Path, stem: str, suffix: str) -> Path:
+    def _claim(
+        self, written: Path, digest: str, folder: Path, stem: str, suffix: str, book: NameBook | None
+    ) -> Path:
         """Give a draft its lasting name: the one that an earlier attempt reserved, or the next number."""
-        if self.book and (path := self._reserved(written, digest, folder, stem)):
+        if book and (path := self._reserved(book, written, digest, folder, stem)):
             return path
         with self._lock:
-            number = self._counters.get((folder, stem)) or last_number(folder, stem)
+            numbers = self._counters.get(folder)
+            if numbers is None:
+                numbers = self._counters[folder] = last_numbers(folder)
+            number = numbers.get(stem.lower(), 0)
             while True:
                 number += 1
                 path = folder / f"{stem}{number:05}_{suffix}"
-                if self.book:
+                if book:
                     if path.exists():
                         continue
-                    self.book.reserve(str(path), digest)
+                    book.reserve(str(path), digest)
                 try:
                     os.link(written, path)  # fails where the name exists: nothing is ever overwritten
                 except FileExistsError:
                     continue
-                self._counters[folder, stem] = number
+                numbers[stem.lower()] = number
                 return path
 
-    def _reserved(self, written: Path, digest: str, folder: Path, stem: str) -> Path | None:
+    def _reserved(self, book: NameBook, written: Path, digest: str, folder: Path, stem: str) -> Path | None:
         """Where an earlier attempt put, or was about to put, this very content."""
-        assert self.book
-        name = self.book.reserved(digest, folder, stem)
-        if name is None:
-            return None
-        path = Path(name)
-        try:
-            os.link(written, path)
-        except FileExistsError:
-            return path if self.sha256(path) == digest else None
-        return path
+        while (name := book.reserved(digest, folder, stem)) is not None:
+            path = Path(name)
+            try:
+                os.link(written, path)
+            except FileExistsError:
+                if self.sha256(path) != digest:
+                    continue
+            return path
+        return None
 
     def sha256(self, path: Path) -> str:
         """The sha256 of a file's bytes, as outputs are recorded with."""
@@ -236,6 +244,15 @@ class Files:
             return path if path.is_file() else None
         except (NodeFailure, OSError):
             return None
+
+
+def _keep(path: Path) -> None:
+    """Make a new file's name survive power loss; where that fails there is no file."""
+    try:
+        sync_folder(path.parent)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def inside(folder: Path, name: str, follow: bool = True) -> Path:

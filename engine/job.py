@@ -47,7 +47,7 @@ class Job:
         self.executed: list[str] = []
         self.cached: list[str] = []
         self.failures: list[events.NodeFailed] = []
-        self.cancelled = False
+        self.cancelled = self.ended = False
         self.frontier = Frontier()
         self.cast = RunNodes(plan, services.registry, services.env)
         self._stop_at_failure = stop_at_failure
@@ -85,6 +85,7 @@ class Job:
             if self._background:
                 await asyncio.wait(self._background)
         finally:
+            self.ended = True
             self._stop_attempts()
 
     def cancel(self) -> None:

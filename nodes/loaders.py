@@ -126,7 +126,7 @@ def clip_digest(*, clip_name: str, files: Files) -> str:
 def clip_loader(
     *,
     clip_name: Annotated[str, _of("text_encoders")],
-    type: ClipType,  # noqa: A002  (the port's name)
+    type: ClipType,
     device: Annotated[Literal["default", "cpu"], Omittable(), Hint("advanced")] = "default",
     files: Annotated[Files, Given()],
     devices: Annotated[Devices, Given()],

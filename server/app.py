@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator
 from aiohttp import web
 
 from server import guard
+from server.compat.prompt_server import PromptServer
+from server.logs import LOG_LINES
 from server.routes import ROUTES
 from server.routes.editor import editor_mounts
 from server.state import STATE, State
 
-ONCE = ("/internal/", "/api/", "/assets", "/metrics", "/openapi.json")
+ONCE = ("/internal/", "/api/", "/assets", "/page", "/metrics", "/openapi.json")
 """Paths that exist under one name only."""
 
 
@@ -20,8 +22,11 @@ def make_app(state: State) -> web.Application:
         middlewares=[state.metrics.middleware, guard.errors, guard.callers],
     )
     app[STATE] = state
+    app[LOG_LINES] = state.logs
     app.add_routes(list(twinned(ROUTES)))
     app.add_routes(editor_mounts())
+    if state.web_packs:
+        PromptServer.instance.install(app)
     return app
 
 

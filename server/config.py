@@ -41,6 +41,7 @@ class ServerSettings(BaseSettings):
         custom_nodes: Folders of custom node packs, which are code that will be run; none by default.
         input_urls: Hosts that inputs may be fetched from by URL; none by default.
         webhook_secret: Key that webhooks are signed with.
+        webhook_hosts: Hosts beside public ones that webhooks may go to, such as `localhost` or `10.0.0.7:8000`.
         preview_method: How steps are previewed.
         preview_size: Longest side of a preview, in pixels.
         root_page: What stands at `/`: our page, or the editor.
@@ -75,6 +76,7 @@ class ServerSettings(BaseSettings):
     custom_nodes: tuple[Path, ...] = ()
     input_urls: tuple[str, ...] = ()
     webhook_secret: str | None = None
+    webhook_hosts: tuple[str, ...] = ()
     preview_method: PreviewMethod = "none"
     preview_size: int = Field(default=512, ge=32, le=4096)
     root_page: Literal["page", "editor"] = "page"

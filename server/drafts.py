@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from engine.drafts import draft, sync_folder
+from engine.drafts import draft, make_folder, sync_folder
 
 
 def publish(source: Path | bytes, path: Path, *, overwrite: bool) -> None:
@@ -19,7 +19,7 @@ def publish(source: Path | bytes, path: Path, *, overwrite: bool) -> None:
         FileExistsError: The name is taken and shall not be overwritten.
         OSError: The folder cannot be written to; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     if isinstance(source, bytes):
         written = draft(path.parent, path.suffix, source)
     else:  # a copy, as `source` may be on another disk

@@ -15,8 +15,8 @@ from server.wire import Refused
 
 log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-OPEN = ("/health", "/api/health", "/api/v2/health")
-"""Routes that need no token."""
+OPEN = ("/health", "/api/health", "/api/v2/health", "/", "/page")
+"""Routes that need no token; the page, and its files under `/page/`, hold nothing and ask for it."""
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
@@ -75,7 +75,7 @@ async def callers(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise Refused(403, "origin_refused", "pages of other sites may not call; see allowed_origins")
     if request.method == "OPTIONS":
         return _with_cors(web.Response(), origin, settings)
-    if settings.token and request.path not in OPEN and not _has_token(request, settings.token):
+    if settings.token and not _open(request.path) and not _has_token(request, settings.token):
         raise Refused(401, "token_missing", "send the header `Authorization: Bearer <token>`")
     return _with_cors(await handler(request), origin, settings)
 
@@ -114,6 +114,10 @@ def _cross_site(request: web.Request) -> bool:
     return request.headers.get("Sec-Fetch-Site") == "cross-site" and (
         request.method in UNSAFE or request.headers.get("Sec-Fetch-Mode") == "websocket"
     )
+
+
+def _open(path: str) -> bool:
+    return path in OPEN or path.startswith("/page/")
 
 
 def _has_token(request: web.Request, token: str) -> bool:

@@ -1,5 +1,6 @@
 """One server to a base directory: a lock that the kernel lets go when its holder dies."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -27,9 +28,10 @@ class Lock:
             holder = os.read(self._fd, 1000).decode(errors="replace").strip() or "another process"
             os.close(self._fd)
             raise HeldError(f"{path.parent.parent.resolve()} is served already, by {holder}") from error
-        os.ftruncate(self._fd, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        os.write(self._fd, json.dumps({"pid": os.getpid(), "since": since}).encode())
+        with contextlib.suppress(OSError):  # a full disk: it is held all the same
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, json.dumps({"pid": os.getpid(), "since": since}).encode())
 
     def close(self) -> None:
         """Let it go."""

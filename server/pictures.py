@@ -54,17 +54,20 @@ def preview(source: Source, kind: str, quality: int, channel: str, max_pixels: i
     kind = kind if kind in ("webp", "jpeg") and "a" not in channel else "webp"
 
     def encoded(picture: PIL.Image.Image) -> bytes:
-        if kind == "jpeg" or channel == "rgb":
-            picture = picture.convert("RGB")
-        elif picture.mode not in ("RGB", "RGBA"):
-            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        alpha = picture.has_transparency_data and kind != "jpeg" and channel != "rgb"
+        mode = "RGBA" if alpha else "RGB"
+        if picture.mode != mode:  # converting to its own mode would copy it
+            picture = picture.convert(mode)
         if picture.width * picture.height > REDUCED:
             picture = picture.reduce(2 if picture.width * picture.height <= 4 * REDUCED else 4)
         if max(picture.size) > _WEBP_SIDE:
             picture.thumbnail((_WEBP_SIDE, _WEBP_SIDE))
         return _saved(picture, kind, quality=min(quality, 100))
 
-    return _made(source, max_pixels, lambda p: 1 if p.mode in _LEAN else 2, encoded), f"image/{kind}"
+    def copies(picture: PIL.Image.Image) -> int:
+        return 1 if picture.mode in _LEAN and not picture.has_transparency_data else 2
+
+    return _made(source, max_pixels, copies, encoded), f"image/{kind}"
 
 
 def one_channel(source: Source, channel: Literal["rgb", "a"], max_pixels: int) -> bytes:

@@ -15,6 +15,7 @@ from engine.job import Job as Run
 from engine.plan import Plan
 from engine.problems import WorkflowError
 from engine.runner import Engine
+from engine.running import RunInfo
 from engine.workflow import Workflow, from_json
 from server.queue.jobs import Ending, Job
 from server.queue.store import Queue
@@ -48,10 +49,13 @@ class Running:
         """Whether its cancellation means that it goes back into the queue."""
 
     def cancel(self, put_back: bool = False) -> None:
-        """Stop at the next step; may be called from any thread."""
+        """Stop at the next step; may be called from any thread.
+
+        Whoever wants it to end has the last word: it is not put back then.
+        """
         with self._lock:
+            self.putting_back = put_back and (self.putting_back or not self._cancelled)
             self._cancelled = True
-            self.putting_back = put_back
             if self._run is not None:
                 self._run.cancel()
 
@@ -61,7 +65,8 @@ class Running:
         if self.job.options.get("no_cache"):
             tiers = Tiers([_Forgetful(t) for t in tiers.tiers])
         files = self._engine.env[Files]
-        env = self._engine.env.with_(replace(files, book=Book(self._queue, self.job)))
+        info = RunInfo(self.job.id, _hidden(self.job))
+        env = self._engine.env.with_(replace(files, book=Book(self._queue, self.job)), info)
         loop = asyncio.get_running_loop()
         telling = Telling(self.job, self._send, lambda id: Place(id, None, id))
         try:
@@ -98,7 +103,7 @@ class Book:
     def __init__(self, queue: Queue, job: Job) -> None:
         self._queue, self._job = queue, job
         self._lock = threading.Lock()
-        self._earlier: dict[str, str] | None = {} if job.attempt <= 1 else None
+        self._earlier: dict[str, str] | None = None
 
     def reserved(self, sha256: str, folder: Path, stem: str) -> str | None:
         """The path that an earlier attempt reserved for this content in `folder`, its name beginning so."""
@@ -143,6 +148,13 @@ def _extra(job: Job) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _hidden(job: Job) -> dict[str, Any]:
+    """What hidden inputs of custom nodes get of the request."""
+    keys = {"AUTH_TOKEN_COMFY_ORG": "auth_token_comfy_org", "API_KEY_COMFY_ORG": "api_key_comfy_org"}
+    found = {source: job.extra_data[key] for source, key in keys.items() if key in job.extra_data}
+    return {**found, "CLIENT_ID": job.client_id}
+
+
 def _at_hand(plan: Plan, tiers: Tiers) -> list[str]:
     """The nodes whose results are there: those that serve the run, and those above them."""
     runs = set(plan.runs)
@@ -154,8 +166,7 @@ def _at_hand(plan: Plan, tiers: Tiers) -> list[str]:
 
 
 def _place(run: Run, id: str) -> Place:
-    top = run.cast.top(id)
-    return Place(top, None, top)
+    return Place(run.cast.display(id), run.cast.parent(id), run.cast.top(id))
 
 
 def _file(files: Files, output: Mapping[str, str]) -> dict[str, Any]:

@@ -4,28 +4,36 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
-from engine.cache.disk import DiskTier
-from engine.config import Settings, make_env, open_tiers
+from engine.config import Settings
 from engine.drafts import sweep
 from engine.files import Files
-from engine.registry import Registry, installed
-from engine.runner import Engine
+from engine.registry import Registry
 from server.app import make_app
+from server.assembly import assembled
+from server.compat.foreign_info import object_info
+from server.compat.packs import Packs
+from server.compat.prompt_server import PromptServer
 from server.config import ServerSettings
 from server.hub import Hub
 from server.live import Streams
 from server.lock import Lock
 from server.metrics import Metrics
+from server.object_info import Foreign, Info
+from server.packs import WebPack
+from server.previews import from_pack
 from server.queue.opening import open_database
 from server.queue.store import Queue
 from server.state import State
+from server.worker import Told, Worker
 from server.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -54,21 +62,31 @@ async def started(
         stack.callback(lock.close)
         queue = Queue(open_database(database_url(settings, server)), server.max_queue)
         stack.callback(queue.close)
-        registry = registry or installed()
-        tiers = open_tiers(settings)
-        for tier in tiers.tiers:
-            if isinstance(tier, DiskTier):
-                stack.callback(tier.close)
-        env = make_env(settings, registry, tiers)
-        _prepare(env[Files])
-        engine = stack.enter_context(Engine(registry, env, tiers))
+        assembly = stack.enter_context(assembled(settings, server, registry))
+        engine = assembly.engine
+        _prepare(engine.env[Files], settings.base_directory / "user")
         for id in await asyncio.wrap_future(queue.recover(all_owners=server.database is None)):
             log.error("job %s was given up: the process ended each time it was begun", id)
         queue.recount()
         hub = Hub()
         metrics = Metrics(version("latentgraph"))
-        workers = Workers(engine, queue, hub, Streams(), server, metrics)
-        state = State(settings, server, registry, env, tiers, queue, hub, workers, metrics=metrics)
+        workers = Workers(engine, queue, hub, Streams(), settings, server, metrics)
+        state = State(
+            settings,
+            server,
+            engine.registry,
+            engine.env,
+            engine.tiers,
+            queue,
+            hub,
+            workers,
+            foreign=foreign_of(assembly.packs),
+            web_packs=tuple(WebPack(p.name, p.folder, p.web) for p in assembly.packs.packs),
+            metrics=metrics,
+        )
+        logging.getLogger().addHandler(state.logs)
+        stack.callback(logging.getLogger().removeHandler, state.logs)
+        _attach_packs(state)
         workers.start()
         tidying = asyncio.get_running_loop().create_task(_tidy(state))
         try:
@@ -79,10 +97,47 @@ async def started(
             await hub.close()
 
 
-def _prepare(files: Files) -> None:
+def foreign_of(packs: Packs) -> Foreign:
+    """How the classes of custom packs describe themselves, each time anew: their choices may change."""
+
+    def described() -> dict[str, Info]:
+        found = {n: object_info(f.cls, n, f.title, f.module) for n, f in packs.classes.items()}
+        return {name: info for name, info in found.items() if info is not None}
+
+    return described
+
+
+@contextmanager
+def working(settings: Settings, server: ServerSettings, told: Told) -> Iterator[Worker]:
+    """A worker of a process that serves nothing; it leases from the server's queue."""
+    with contextlib.ExitStack() as stack:
+        queue = Queue(open_database(database_url(settings, server)), server.max_queue)
+        stack.callback(queue.close)
+        assembly = stack.enter_context(assembled(settings, server))
+        yield Worker(assembly.engine, queue, told, server.jobs_at_once)
+
+
+def _attach_packs(state: State) -> None:
+    """Send what packs send (`PromptServer.instance.send_sync`) to the sockets, from any thread."""
+    if not state.web_packs:
+        return
+    loop = asyncio.get_running_loop()
+
+    def send(event: Any, data: Any, client: str | None) -> None:
+        if isinstance(event, int):
+            message = from_pack(event, data, state.server.preview_size)
+            if message is not None:
+                loop.call_soon_threadsafe(state.hub.send_bytes, client, message)
+        else:
+            loop.call_soon_threadsafe(state.hub.send, client, str(event), data)
+
+    PromptServer.instance.attach(loop, send)
+
+
+def _prepare(files: Files, user: Path) -> None:
     """Make the folders; remove the drafts that a killed process left, and last time's previews."""
-    for role in ("input", "output", "temp"):
-        folder = files.folders[role][0]
+    folders = [files.folders[role][0] for role in ("input", "output", "temp")]
+    for folder in (*folders, user):
         with contextlib.suppress(OSError):  # read-only: jobs say so when they write
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)

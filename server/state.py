@@ -11,8 +11,11 @@ from engine.files import Files
 from engine.ports import Env
 from engine.registry import Registry
 from server.config import ServerSettings
+from server.idempotency import Keys
+from server.logs import LogLines
 from server.metrics import Metrics
 from server.object_info import Foreign, ObjectInfo
+from server.overview import Titles
 from server.packs import WebPack
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ class State:
         workers: What runs the jobs.
         foreign: Describes the nodes of custom packs.
         web_packs: What custom packs bring for editors.
+        logs: The last lines that were logged.
     """
 
     settings: Settings
@@ -43,8 +47,11 @@ class State:
     workers: "Workers"
     foreign: Foreign = dict
     web_packs: tuple[WebPack, ...] = ()
+    logs: LogLines = field(default_factory=LogLines)
     metrics: Metrics = field(default_factory=Metrics)
     object_info: ObjectInfo = field(default_factory=ObjectInfo)
+    titles: Titles = field(default_factory=Titles)
+    keys: Keys = field(default_factory=Keys)
 
     @property
     def files(self) -> Files:

@@ -136,7 +136,7 @@ class Telling:
                 "node_id": event.node_id,
                 "node_type": event.class_type,
                 "executed": list(self.executed),
-                "exception_message": event.message + (f"\n{event.hint}" if event.hint else "\n"),
+                "exception_message": (event.exception_message or event.message) + "\n" + event.hint,
                 "exception_type": event.exception_type.removeprefix("builtins."),
                 "traceback": event.details.splitlines(keepends=True),
                 "current_inputs": {k: [v] for k, v in event.inputs.items()},

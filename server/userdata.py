@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from engine.drafts import DRAFT, sync_folder, write_whole
+from engine.drafts import DRAFT, make_folder, sync_folder, write_whole
 from server.drafts import publish
 from server.paths import Refused, path_in
 
@@ -102,7 +102,7 @@ class UserData:
             FileExistsError: There is a file of that name, which shall not be overwritten.
             OSError: It cannot be moved.
         """
-        to.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(to.parent)
         if overwrite:
             path.replace(to)
         else:

@@ -7,6 +7,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from engine.events import Event
 from engine.runner import Engine
+from server.assembly import freed
 from server.queue.jobs import Ending, Job
 from server.queue.store import Queue
 from server.running import Running
@@ -83,6 +85,10 @@ class Worker:
             running.cancel(put_back)
         return [r.job.id for r in found]
 
+    def free(self, results: bool) -> dict[str, int]:
+        """Unload models, and results in memory if asked to; gives the bytes freed."""
+        return freed(self._engine, results)
+
     def stop(self, seconds: float) -> bool:
         """Lease nothing more; what runs gets some seconds to end, then goes back into the queue.
 
@@ -97,7 +103,10 @@ class Worker:
             self.cancel(put_back=True)
             self._thread.join(1.0)
         for running in list(self._running.values()):
-            self._queue.release(running.job).result()
+            try:
+                self._queue.release(running.job).result()
+            except SQLAlchemyError as error:  # the next start puts it back
+                log.error("job %s cannot be put back: %s", running.job.id, error)
         return not self._thread.is_alive()
 
     # ------------------------------------------------------------ on its own thread
@@ -128,7 +137,7 @@ class Worker:
         """Take as many jobs as there is room for; whether there were any."""
         try:
             leased = await asyncio.wrap_future(self._queue.lease(self.owner, self._free))
-        except SQLAlchemyError as error:
+        except Exception as error:  # whatever it is, the worker goes on
             log.error("no job can be taken from the queue: %s", error)
             return False
         for job in leased:
@@ -150,20 +159,21 @@ class Worker:
         self._free += 1
         self._wake.set()
         if running.putting_back and ending.status == "cancelled":
-            await asyncio.wrap_future(self._queue.release(job, paused=not self._stopping))
-            self._told.put_back(job)
-        elif await self._committed(job, ending):
+            if await self._committed(job, lambda: self._queue.release(job, paused=not self._stopping)):
+                self._told.put_back(job)
+        elif await self._committed(job, lambda: self._queue.finish(job, ending)):
             for message in held:
                 self._told.message(message)
             self._told.ended(job, ending)
-        self._running.pop(job.id, None)
+        if self._running.get(job.id) is running:
+            del self._running[job.id]
 
-    async def _committed(self, job: Job, ending: Ending) -> bool:
-        """Commit an end, however long the disk is full; False where the job is another's by now."""
+    async def _committed(self, job: Job, change: Callable[[], "Future[bool]"]) -> bool:
+        """Commit what became of a job, however long the disk is full; False where it is another's by now."""
         complained = False
         while True:
             try:
-                return await asyncio.wrap_future(self._queue.finish(job, ending))
+                return await asyncio.wrap_future(change())
             except SQLAlchemyError as error:
                 if not complained:
                     log.error("the end of job %s cannot be recorded, trying on: %s", job.id, error)
@@ -178,7 +188,7 @@ class Worker:
             try:
                 for id in await asyncio.wrap_future(self._queue.beat(self.owner)):
                     self.cancel(id)
-            except SQLAlchemyError as error:
+            except Exception as error:  # as above
                 log.warning("the leases could not be renewed: %s", error)
 
     def _task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

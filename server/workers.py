@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from engine.cache.memory import MemoryTier
-from engine.devices import Devices
+from engine.config import Settings
 from engine.runner import Engine
 from server.config import ServerSettings
 from server.hub import Hub
 from server.live import Streams
 from server.metrics import Metrics
-from server.previews import Pictured, described, encoded, plain
+from server.previews import Picture, Pictured, described, encoded, plain
+from server.processes import ProcessWorker
 from server.queue.jobs import Ending, Job
 from server.queue.store import Queue
 from server.telling import Message
@@ -34,13 +34,17 @@ class Workers:
         queue: Queue,
         hub: Hub,
         streams: Streams,
+        settings: Settings,
         server: ServerSettings,
         metrics: Metrics,
     ) -> None:
-        self._engine, self._queue, self._hub, self.streams, self._server = engine, queue, hub, streams, server
+        self._queue, self._hub, self.streams, self._server = queue, hub, streams, server
         self._metrics = metrics
         told = Told(self._message, self._taken, self._ended, self._put_back, metrics.event)
-        self._worker = Worker(engine, queue, told, server.jobs_at_once)
+        self._workers: list[Worker | ProcessWorker] = [
+            ProcessWorker(settings, server, told, self._lost) for _ in range(server.workers)
+        ] or [Worker(engine, queue, told, server.jobs_at_once)]
+        self._apart = server.workers > 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outbox: deque[Callable[[], None]] = deque()
         self._scheduled = False
@@ -55,30 +59,32 @@ class Workers:
     def start(self) -> None:
         """Begin to work; on the event loop's thread."""
         self._loop = asyncio.get_running_loop()
-        self._worker.start()
+        for worker in self._workers:
+            worker.start()
 
     def accepted(self, job: Job) -> None:
         """A job was recorded: somebody should run it."""
         self.streams.begin(job.id, job.attempt).add("status", {"status": "queued"})
         self.tell_status()
-        self._worker.wake()
+        self.wake()
 
     def wake(self) -> None:
         """There may be work."""
-        self._worker.wake()
+        for worker in self._workers:
+            worker.wake()
 
     @property
     def running(self) -> list[str]:
         """The ids of the jobs that run."""
-        return self._worker.running
+        return [id for worker in self._workers for id in worker.running]
 
     def cancel(self, id: str | None = None) -> list[str]:
         """Stop a running job (all for None) at its next step; gives the ids of those that were running."""
-        return self._worker.cancel(id)
+        return [found for worker in self._workers for found in worker.cancel(id)]
 
     def pause(self, id: str) -> bool:
         """Put a running job aside at its next step; whether it was running."""
-        return bool(self._worker.cancel(id, put_back=True))
+        return any(worker.cancel(id, put_back=True) for worker in self._workers)
 
     def cancelled(self, ids: Iterable[str]) -> None:
         """Jobs that waited were ended."""
@@ -89,14 +95,9 @@ class Workers:
 
     def free(self, results: bool) -> dict[str, int]:
         """Unload models, and drop results that are kept in memory if asked to; gives the bytes freed."""
-        freed = {"models": self._engine.env[Devices].free(), "results": 0}
-        if results:
-            for tier in self._engine.tiers.tiers:
-                if isinstance(tier, MemoryTier):
-                    freed["results"] += tier.used
-                    tier.clear()
+        each = [worker.free(results) for worker in self._workers]
         gc.collect()
-        return freed
+        return {what: sum(found[what] for found in each) for what in ("models", "results")}
 
     async def stop(self) -> None:
         """Lease nothing more, let what runs end or put it back."""
@@ -104,7 +105,8 @@ class Workers:
         if self._stopped:
             return
         self._stopped = True
-        await asyncio.to_thread(self._worker.stop, self._server.stop_seconds)
+        seconds = self._server.stop_seconds
+        await asyncio.gather(*(asyncio.to_thread(w.stop, seconds) for w in self._workers))
         self._encoders.shutdown(wait=False, cancel_futures=True)
 
     def tell_status(self) -> None:
@@ -142,6 +144,14 @@ class Workers:
     def _ended(self, job: Job, ending: Ending) -> None:
         self._later(lambda: self._over(job, ending))
 
+    def _lost(self, jobs: list[Job]) -> None:
+        """The process that ran these jobs has ended; they are another's to run."""
+        for owner in {job.owner for job in jobs}:
+            self._queue.recover(owner=owner).result()
+        for job in jobs:
+            self._put_back(job)
+        self._later(self.wake)
+
     def _put_back(self, job: Job) -> None:
         def thunk() -> None:
             self.streams.begin(job.id, job.attempt).add("status", {"status": "queued"})
@@ -150,19 +160,19 @@ class Workers:
         self._later(thunk)
 
     def _preview(self, message: Message) -> None:
-        """Encode a picture on another thread; while one of a job is being encoded others are left out."""
-        wanted = self._server.preview_method != "none" or not isinstance(message.picture, Pictured)
-        if not wanted or message.job_id in self._encoding:
+        """Encode a picture on another thread; of estimates one of a job at a time, others are left out."""
+        estimate = isinstance(message.picture, Pictured)
+        if estimate and (self._server.preview_method == "none" or message.job_id in self._encoding):
             return
         self._encoding.add(message.job_id)
 
         def work() -> None:
             try:
-                jpeg = encoded(message.picture, self._server.preview_size)
+                picture = encoded(message.picture, self._server.preview_size)
             finally:
                 self._encoding.discard(message.job_id)
-            if jpeg is not None:
-                self._later(lambda: self._show(message, jpeg))
+            if picture is not None:
+                self._later(lambda: self._show(message, picture))
 
         self._encoders.submit(work)
 
@@ -180,16 +190,18 @@ class Workers:
         if message.type == "executing" and message.sid is not None:
             self._hub.executing[message.sid] = str(message.data["display_node"])
 
-    def _show(self, message: Message, jpeg: bytes) -> None:
+    def _show(self, message: Message, picture: Picture) -> None:
         if stream := self.streams.of(message.job_id):
-            stream.add("preview", {"node_id": message.data["node_id"], "jpeg": jpeg})
-        self._hub.send_preview(message.sid, plain(jpeg), described(jpeg, message.data))
+            stream.add("preview", {"node_id": message.data["node_id"], "picture": picture})
+        self._hub.send_preview(message.sid, plain(picture), described(picture, message.data))
 
     def _begun(self, job: Job) -> None:
         self.streams.begin(job.id, job.attempt).add("status", {"status": "running"})
         self.tell_status()
 
     def _over(self, job: Job, ending: Ending) -> None:
+        if self._apart:
+            self._queue.remaining -= 1  # another process counted its end
         if stream := self.streams.of(job.id):
             stream.add("status", {"status": ending.status})
         self.streams.end(job.id)

@@ -63,7 +63,7 @@ class DiskTier:
 
     def has(self, key: str) -> bool:
         """Whether the table and the folder have it."""
-        blob = self._blob(key)
+        blob = None if key.startswith(PASSING) else self._blob(key)
         return blob is not None and self._blobs.has(blob)
 
     def get(self, key: str) -> Result | None:
@@ -90,7 +90,8 @@ class DiskTier:
         """Store a result if it has a codec and is worth it; else note its key parts only."""
         if key.startswith(PASSING):
             return
-        blob, size = self._stored(result) if result.cost >= self._worth or result.ui else (None, 0)
+        shown = result.ui and not _shows_temporary(result)
+        blob, size = self._stored(result) if result.cost >= self._worth or shown else (None, 0)
         row = (key, parts.class_type, parts.node_id, _parts_json(parts), blob, size, result.cost, time.time())
         if blob is None:
             with self._lock:
@@ -206,3 +207,9 @@ class DiskTier:
 
 def _parts_json(parts: KeyParts) -> str:
     return json.dumps({"literals": dict(parts.literals), "links": dict(parts.links), "other": parts.other})
+
+
+def _shows_temporary(result: Result) -> bool:
+    """Whether it shows files that are gone when the program next starts."""
+    entries = (e for entries in result.ui.values() for e in entries)
+    return any(isinstance(e, dict) and e.get("type") == "temp" for e in entries)

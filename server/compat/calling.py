@@ -30,7 +30,8 @@ class Instances:
         """The object of a node; only the device lane asks."""
         if running.run not in self._runs:
             self._runs.add(running.run)
-            present = {id for run in self._runs for id in run.plan.graph.workflow.nodes}
+            live = [run for run in self._runs if not run.ended]
+            present = {id for run in live for id in run.plan.graph.workflow.nodes}
             self._kept = {key: kept for key, kept in self._kept.items() if kept[1] in present}
         key = (running.node_id, cls)
         if key not in self._kept:

@@ -61,7 +61,7 @@ def interface(cls: type, inputs: Mapping[str, Any] | None = None) -> Interface:
     raw: set[str] = set()
     unchecked = validated(cls)
     for category in ("required", "optional"):
-        specs = declared.get(category) or {}
+        specs = declared.get(category, {})  # may be empty and yet hold any name
         names = [*specs.keys(), *(n for n in given if n not in values and n in specs)]
         for name in dict.fromkeys(names):
             kind, options = _split(specs[name])
@@ -69,9 +69,10 @@ def interface(cls: type, inputs: Mapping[str, Any] | None = None) -> Interface:
                 raw.add(name)
             lazy = bool(options.get("lazy")) and name not in raw and is_link(given.get(name))
             values[name] = _value(name, kind, options, category == "optional", lazy, unchecked)
-    hidden = _hidden(cls, declared.get("hidden") or {})
+    extras = declared.get("hidden", {})
+    hidden = _hidden(cls, extras)
     for name, found in given.items():
-        named = name in (declared.get("hidden") or {}) and name not in hidden
+        named = name in extras
         if name not in values and name not in hidden and (named or is_link(found)):
             values[name] = Value(name, "*", optional=True, facts=(Loose("*", linked=False),))
     ports = [Value(n, "*", optional=True, facts=(Hidden(s),)) for n, s in hidden.items() if n not in values]

@@ -1,10 +1,13 @@
 """A job of the queue as plain data: what was asked for, where it stands, what came of it."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 Status = Literal["pending", "paused", "running", "success", "error", "cancelled"]
 End = Literal["success", "error", "cancelled"]
 WAITING: tuple[Status, ...] = ("pending", "paused")
@@ -110,12 +113,7 @@ class Job:
 
 
 def job_of(row: Mapping[str, Any]) -> Job:
-    """A job of its row."""
-    ending = None
-    if row["ending"]:
-        found = json.loads(row["ending"])
-        found |= {k: tuple(found.get(k, ())) for k in ("messages", "executed", "cached", "files")}
-        ending = Ending(row["status"], **found)
+    """A job of its row; what cannot be read of it (a damaged disk) is empty, so that it can end at least."""
     return Job(
         seq=row["seq"],
         id=row["id"],
@@ -124,18 +122,37 @@ def job_of(row: Mapping[str, Any]) -> Job:
         number=row["number"],
         counted=bool(row["counted"]),
         client_id=row["client_id"],
-        prompt=json.loads(row["prompt"]),
-        extra_data=json.loads(row["extra_data"]),
-        targets=tuple(json.loads(row["targets"])),
-        options=json.loads(row["options"]),
+        prompt=_read(row["prompt"], dict),
+        extra_data=_read(row["extra_data"], dict),
+        targets=tuple(_read(row["targets"], list)),
+        options=_read(row["options"], dict),
         created=row["created"],
         started=row["started"],
         finished=row["finished"],
         attempt=row["attempt"],
         owner=row["owner"],
         cancelling=bool(row["cancelling"]),
-        ending=ending,
+        ending=_ending(row["status"], row["ending"]),
     )
+
+
+def _ending(status: Status, text: str | None) -> Ending | None:
+    if status not in ("success", "error", "cancelled"):  # ENDED, as the type checker knows it
+        return None
+    found = {k: v for k, v in _read(text or "{}", dict).items() if k in Ending.__dataclass_fields__}
+    found |= {k: tuple(found.get(k, ())) for k in ("messages", "executed", "cached", "files")}
+    return Ending(status, **found)
+
+
+def _read(text: str, kind: type[T]) -> T:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if isinstance(found, kind):
+        return found
+    log.error("a row of the queue's database holds what is no JSON %s: %.60r", kind.__name__, text)
+    return kind()
 
 
 def row_of(new: NewJob, number: float, counted: bool, created: float) -> dict[str, Any]:

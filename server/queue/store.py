@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, delete, func, select, update
 
 from server.queue.jobs import ATTEMPTS, ENDED, WAITING, Ending, Job, NewJob, job_of, row_of, worn_out
-from server.queue.statements import FINISH, LEASE, WAITING_COUNT
+from server.queue.outbox import all_ended, job_ended
+from server.queue.statements import ACCEPT, FINISH, HAS_ENDED, LEASE, TAKEN, UNNAME, WAITING_COUNT, groups_of
 from server.queue.tables import jobs, names
 from server.queue.writer import Writer
 
@@ -59,8 +60,17 @@ class Queue:
         number, self._counter = self._counter, self._counter + 1
         return number
 
-    def accept(self, new: NewJob, number: float, counted: bool) -> "Future[Job]":
+    def accept(
+        self,
+        new: NewJob,
+        number: float,
+        counted: bool,
+        also: Callable[[Connection, Job], None] = lambda _connection, _job: None,
+    ) -> "Future[Job]":
         """Record a job; once the future is done, the job will end, whatever happens.
+
+        Args:
+            also: What else is to be recorded in the same transaction.
 
         Raises:
             FullError: In the future, if too many wait.
@@ -72,12 +82,14 @@ class Queue:
             self._take_room(connection)
             if self._room < 0:
                 raise FullError(f"{self._most} jobs are waiting; try again later")
-            if connection.scalar(select(jobs.c.seq).where(jobs.c.id == new.id)) is not None:
+            if connection.scalar(TAKEN, {"job_id": new.id}) is not None:
                 raise TakenError(f"a job has the id {new.id!r} already")
-            seq = connection.execute(jobs.insert().values(row)).inserted_primary_key
+            seq = connection.execute(ACCEPT, row).inserted_primary_key
             assert seq is not None
             blank = {"started": None, "finished": None, "owner": None, "ending": None}
-            return job_of({**row, **blank, "seq": seq[0]})
+            job = job_of({**row, **blank, "seq": seq[0]})
+            also(connection, job)
+            return job
 
         return self._counted(self.writer.submit(write), lambda _: 1)
 
@@ -110,57 +122,55 @@ class Queue:
 
     def finish(self, job: Job, ending: Ending) -> "Future[bool]":
         """Record a job's end with its outputs; False if it is no longer this owner's."""
-        values = {
-            "job": job.seq,
-            "who": job.owner,
-            "now_status": ending.status,
-            "now_ending": ending.as_json(),
-            "now": self._clock(),
-        }
+        now = self._clock()
+        which = {"job": job.seq, "who": job.owner, "which": job.attempt}
+        values = which | {"now_status": ending.status, "now_ending": ending.as_json(), "now": now}
 
         def write(connection: Connection) -> bool:
             done = connection.execute(FINISH, values).rowcount == 1
             if done:
-                connection.execute(delete(names).where(names.c.seq == job.seq))
+                connection.execute(UNNAME, {"job": job.seq})
+                job_ended(connection, job, ending, now)
             return done
 
         return self._counted(self.writer.submit(write), lambda done: -1 if done else 0)
 
-    def release(self, job: Job, paused: bool = False) -> "Future[None]":
-        """Put a job back that was begun and not ended; its attempt does not count."""
+    def release(self, job: Job, paused: bool = False) -> "Future[bool]":
+        """Put a job back that was begun and not ended; its attempt does not count. False as for `finish`."""
 
-        def write(connection: Connection) -> None:
-            mine = (jobs.c.seq == job.seq, jobs.c.status == "running", jobs.c.owner == job.owner)
+        def write(connection: Connection) -> bool:
+            theirs = (jobs.c.owner == job.owner, jobs.c.attempt == job.attempt)
+            mine = (jobs.c.seq == job.seq, jobs.c.status == "running", *theirs)
             status = "paused" if paused else "pending"
             values = {"status": status, "attempt": jobs.c.attempt - 1, "owner": None, "lease_until": None}
-            connection.execute(update(jobs).where(*mine).values(values))
+            return connection.execute(update(jobs).where(*mine).values(values)).rowcount == 1
 
         return self.writer.submit(write)
 
-    def recover(self, all_owners: bool) -> "Future[list[str]]":
+    def recover(self, all_owners: bool = False, owner: str | None = None) -> "Future[list[str]]":
         """Put back the jobs whose worker is gone; those begun too often end. Gives the ids of these.
 
         Args:
             all_owners: Whether every lease is known to be void, as after the only server's restart.
+            owner: One worker that is known to be gone; else those whose leases have run out are.
         """
 
         def write(connection: Connection) -> list[str]:
             now = self._clock()
             gone = [jobs.c.status == "running"]
-            if not all_owners:
+            if owner is not None:
+                gone.append(jobs.c.owner == owner)
+            elif not all_owners:
                 gone.append(jobs.c.lease_until < now)
             free = {"owner": None, "lease_until": None}
             asked = update(jobs).where(*gone, jobs.c.cancelling.is_(True))
             ending = Ending("cancelled").as_json()
-            connection.execute(asked.values(status="cancelled", finished=now, ending=ending, **free))
+            all_ended(connection, asked.values(status="cancelled", finished=now, ending=ending, **free), now)
             worn = select(jobs.c.seq, jobs.c.id).where(*gone, jobs.c.attempt >= ATTEMPTS)
             ended = connection.execute(worn).all()
             for seq, id in ended:
-                connection.execute(
-                    update(jobs)
-                    .where(jobs.c.seq == seq)
-                    .values(status="error", finished=now, ending=worn_out(id, now).as_json(), **free)
-                )
+                over = {"status": "error", "finished": now, "ending": worn_out(id, now).as_json()}
+                all_ended(connection, update(jobs).where(jobs.c.seq == seq).values(over | free), now)
             connection.execute(update(jobs).where(*gone).values(status="pending", **free))
             return [id for _, id in ended]
 
@@ -168,15 +178,13 @@ class Queue:
 
     def cancel_waiting(self, ids: Iterable[str] | None) -> "Future[list[str]]":
         """End jobs that wait (all of them for None) as cancelled; gives the ids of those that did wait."""
-        wanted = None if ids is None else list(ids)
+        now = self._clock()
+        values = {"status": "cancelled", "finished": now, "ending": Ending("cancelled").as_json()}
+        change = update(jobs).where(jobs.c.status.in_(WAITING)).values(values)
+        groups = groups_of(ids)
 
         def write(connection: Connection) -> list[str]:
-            change = update(jobs).where(jobs.c.status.in_(WAITING))
-            if wanted is not None:
-                change = change.where(jobs.c.id.in_(wanted))
-            ending = Ending("cancelled").as_json()
-            change = change.values(status="cancelled", finished=self._clock(), ending=ending)
-            return list(connection.scalars(change.returning(jobs.c.id)))
+            return [id for group in groups for id in all_ended(connection, change.where(*group), now)]
 
         return self._counted(self.writer.submit(write), lambda ended: -len(ended))
 
@@ -198,16 +206,19 @@ class Queue:
     def forget(self, ids: Iterable[str] | None) -> "Future[None]":
         """Remove ended jobs (all for None) from the history."""
         change = delete(jobs).where(jobs.c.status.in_(ENDED))
-        if ids is not None:
-            change = change.where(jobs.c.id.in_(list(ids)))
-        return self._do(change)
+        groups = groups_of(ids)
+
+        def write(connection: Connection) -> None:
+            for group in groups:
+                connection.execute(change.where(*group))
+
+        return self.writer.submit(write)
 
     def prune(self, entries: int, days: float) -> "Future[None]":
         """Remove ended jobs beyond a number and an age."""
-        old = delete(jobs).where(jobs.c.status.in_(ENDED), jobs.c.finished < self._clock() - days * 86400)
-        ended = select(jobs.c.finished).where(jobs.c.finished.is_not(None))
-        edge = ended.order_by(jobs.c.finished.desc()).offset(entries).limit(1).scalar_subquery()
-        many = delete(jobs).where(jobs.c.status.in_(ENDED), jobs.c.finished <= edge)
+        old = delete(jobs).where(HAS_ENDED, jobs.c.finished < self._clock() - days * 86400)
+        newest = select(jobs.c.seq).where(HAS_ENDED).order_by(jobs.c.finished.desc(), jobs.c.seq.desc())
+        many = delete(jobs).where(jobs.c.seq.in_(newest.offset(entries)))
 
         def write(connection: Connection) -> None:
             connection.execute(old)
@@ -217,17 +228,11 @@ class Queue:
 
     def _counted(self, future: "Future[T]", change: Callable[[T], int]) -> "Future[T]":
         def done(future: "Future[T]") -> None:
-            if future.exception() is None:
+            if not future.cancelled() and future.exception() is None:
                 self.remaining += change(future.result())
 
         future.add_done_callback(done)
         return future
-
-    def _do(self, change: Any) -> "Future[None]":
-        def write(connection: Connection) -> None:
-            connection.execute(change)
-
-        return self.writer.submit(write)
 
     # ------------------------------------------------------------ questions
 
@@ -260,16 +265,19 @@ class Queue:
 
     def history(self, limit: int | None = None, offset: int | None = None) -> list[Job]:
         """Ended jobs, oldest first; without an offset the last of them, as many as `limit` says."""
-        ended = jobs.c.status.in_(ENDED)
         if limit is not None and (offset is None or offset < 0):
             newest = (jobs.c.finished.desc(), jobs.c.seq.desc())
-            return self.jobs(ended, order=newest, limit=limit)[::-1]
-        return self.jobs(ended, order=(jobs.c.finished, jobs.c.seq), limit=limit, offset=offset)
+            return self.jobs(HAS_ENDED, order=newest, limit=limit)[::-1]
+        return self.jobs(HAS_ENDED, order=(jobs.c.finished, jobs.c.seq), limit=limit, offset=offset)
 
     def recount(self) -> None:
-        """Count anew what waits and runs: other processes may have ended or added jobs."""
+        """Count anew what waits and runs: other processes may have ended or added jobs.
+
+        Counted in turn with the changes, so that none is counted twice.
+        """
         question = select(func.count()).where(jobs.c.status.in_((*WAITING, "running")))
-        self.remaining = self.read(lambda connection: int(connection.scalar(question) or 0))
+        future = self.writer.submit(lambda connection: int(connection.scalar(question) or 0), durable=False)
+        self._counted(future, lambda counted: counted - self.remaining).result()
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are of each status."""
@@ -281,7 +289,12 @@ class Queue:
     def reserve(self, job: Job, path: str, sha256: str) -> "Future[None]":
         """Note, before a file appears, that it is this job's."""
         row = {"seq": job.seq, "path": path, "sha256": sha256}
-        return self._do(names.insert().prefix_with("OR REPLACE", dialect="sqlite").values(row))
+
+        def write(connection: Connection) -> None:
+            connection.execute(delete(names).where(names.c.seq == job.seq, names.c.path == path))
+            connection.execute(names.insert().values(row))
+
+        return self.writer.submit(write)
 
     def reserved(self, job: Job) -> dict[str, str]:
         """The names that earlier attempts of a job reserved, with the content they were to have."""

@@ -12,7 +12,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    UniqueConstraint,
 )
 
 METADATA = MetaData()
@@ -56,6 +55,14 @@ blobs = Table(
     Column("hash", String(80), primary_key=True),  # blake3:<hex>
     Column("size", Integer, nullable=False),
     Column("path", Text, nullable=False),  # in the input folder
+    Column("created", Float, nullable=False),
+)
+uses = Table(
+    "uses",
+    METADATA,
+    Column("seq", Integer, ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),
+    Column("hash", String(80), primary_key=True),  # a blob that this job reads
+    Index("uses_hash", "hash"),
 )
 assets = Table(
     "assets",
@@ -67,8 +74,8 @@ assets = Table(
     Column("file_path", Text, nullable=False),
     Column("tags", Text, nullable=False),
     Column("created", Float, nullable=False),
-    Column("job_id", String(256)),
-    Column("output", Text),  # JSON of an output: node, folder, subfolder, filename
+    Column("job_id", String(256), ForeignKey("jobs.id", ondelete="CASCADE")),  # none: it was uploaded
+    Column("output", Text),  # JSON of an output: type, subfolder, filename; or text
     Index("assets_hash", "hash"),
     Index("assets_job", "job_id"),
 )
@@ -91,9 +98,11 @@ webhooks = Table(
     Column("event", String(32), nullable=False),
     Column("url", Text, nullable=False),
     Column("body", Text, nullable=False),
+    Column("secret", Text),
+    Column("created", Float, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next", Float),  # none once delivered or given up
     Column("outcome", Text),
-    UniqueConstraint("job_id", "event", name="webhooks_once"),
     Index("webhooks_next", "next"),
+    Index("webhooks_created", "created"),
 )

@@ -10,6 +10,8 @@ from server.routes import (
     info,
     internal,
     models,
+    overview,
+    page,
     prompt,
     shipped,
     socket,
@@ -32,4 +34,6 @@ ROUTES: tuple[web.RouteDef, ...] = (
     *description.ROUTES,
     *shipped.ROUTES,
     *editor.ROUTES,
+    *overview.ROUTES,
+    *page.ROUTES,
 )

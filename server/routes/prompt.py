@@ -3,11 +3,14 @@
 import asyncio
 import json
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
+from sqlalchemy import Connection
 
 from server.admission import Admitted, Inadmissible, admit
+from server.compat.prompt_server import PromptServer
 from server.queue.jobs import Job, NewJob
 from server.queue.store import FullError, TakenError
 from server.state import State, state_of
@@ -23,6 +26,8 @@ async def post_prompt(request: web.Request) -> web.StreamResponse:
     """Record a prompt to be run; answers once it is on disk."""
     state = state_of(request)
     body = await read_object(request, state.server.max_prompt_mb)
+    if state.web_packs:
+        body = PromptServer.instance.trigger_on_prompt(body)
     try:
         new, admitted = await accepted_form(state, body)
     except Inadmissible as error:
@@ -71,8 +76,17 @@ async def admitted_form(state: State, prompt: Any, targets: list[str] | None) ->
     return await asyncio.to_thread(admit, prompt, state.registry, state.env, targets, *limits)
 
 
-async def put(state: State, new: NewJob, number: float, counted: bool) -> Job:
+async def put(
+    state: State,
+    new: NewJob,
+    number: float,
+    counted: bool,
+    also: Callable[[Connection, Job], None] = lambda _connection, _job: None,
+) -> Job:
     """Record a job and have it run.
+
+    Args:
+        also: What else is recorded in the same transaction.
 
     Raises:
         Refused: 503 while stopping, 429 if too many wait, 409 if its id is taken.
@@ -80,7 +94,7 @@ async def put(state: State, new: NewJob, number: float, counted: bool) -> Job:
     if state.workers.stopping:
         raise Refused(503, "stopping", "the server is stopping; send it again when it is back")
     try:
-        job = await asyncio.wrap_future(state.queue.accept(new, number, counted))
+        job = await asyncio.wrap_future(state.queue.accept(new, number, counted, also))
     except FullError as error:
         raise Refused(429, "queue_full", str(error)) from error
     except TakenError as error:

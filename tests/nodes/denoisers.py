@@ -15,6 +15,7 @@ from torch import Tensor
 from engine.devices import Devices
 from engine.steps import Steps
 from nodes.diffusion.model import Query
+from nodes.diffusion.preview import SD1_RGB
 from nodes.diffusion.sampling_space import ModelSampling
 from nodes.ports import Cond, Conditioning
 
@@ -66,6 +67,7 @@ class ToyModel:
     devices: Devices = field(default_factory=lambda: Devices("cpu"))
     latent_scale: float = 0.5
     latent_channels: int = 4
+    latent_rgb: tuple[tuple[float, ...], ...] = SD1_RGB
     cfg_rescale: float = 0.0
     differential: float | None = None
     slope: float = 0.0

@@ -14,12 +14,10 @@ STORYBOOK = Path(__file__).parents[2] / "nodes" / "storybook"
 
 def test_the_embedded_model_is_previewed_in_its_own_colours() -> None:
     vae = AutoencoderKL.from_pretrained(STORYBOOK / "vae").eval()
-    pixels = torch.frombuffer(
-        bytearray(PIL.Image.open(STORYBOOK / "input" / "castle.png").convert("RGB").tobytes()),
-        dtype=torch.uint8,
-    )
-    side = PIL.Image.open(STORYBOOK / "input" / "castle.png").width
-    image = pixels.view(1, -1, side, 3).permute(0, 3, 1, 2).float() / 255
+    with PIL.Image.open(STORYBOOK / "input" / "castle.png") as file:
+        picture = file.convert("RGB")
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    image = pixels.view(1, picture.height, picture.width, 3).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         latent = vae.encode(image * 2 - 1).latent_dist.mean * vae.config.scaling_factor
     rows = read_json(STORYBOOK / "vae" / "latent_rgb.json")["rows"]

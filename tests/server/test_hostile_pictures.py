@@ -1,10 +1,12 @@
+import contextlib
+import ctypes
+import gc
 import io
 import random
 import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,13 @@ async def client(tmp_path: Path, aiohttp_client: Any) -> TestClient[Any, Any]:
     return client
 
 
-@contextmanager
+@contextlib.contextmanager
 def grown() -> Iterator[Callable[[], float]]:
     """How many megabytes the process has grown by at most, watched every few milliseconds."""
     process = psutil.Process()
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc keeps what was freed, which would hide growth
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     start = highest = process.memory_info().rss
     over = threading.Event()
 
@@ -82,11 +87,13 @@ def bomb(kind: bytes) -> bytes:
     return chunk(kind, b"k\0\0" + zlib.compress(b"x" * 200 * MEGABYTE))
 
 
-def black(width: int, height: int, colour: int = 2) -> bytes:
+def black(width: int, height: int, colour: int = 2, *more: bytes) -> bytes:
     """A whole PNG of zeros: megabytes for hundreds of megapixels."""
     packer = zlib.compressobj(6)
     row = b"\0" * (1 + {0: 1, 2: 3, 3: 1, 6: 4}[colour] * width)
-    return png(width, height, colour, b"".join(packer.compress(row) for _ in range(height)) + packer.flush())
+    return png(
+        width, height, colour, b"".join(packer.compress(row) for _ in range(height)) + packer.flush(), *more
+    )
 
 
 def animated_png(frames: int) -> bytes:
@@ -128,13 +135,11 @@ def tiff(
     tags = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, compression), (262, 3, 1)]
     tags += [(273, 4, strip), (277, 3, 1), (278, 4, height), (279, 4, 100)]
     length = 2 + 12 * len(tags) + 4
-    out = b"II*\0" + struct.pack("<I", 108) + b"\0" * 100
-    for page in range(pages):
-        last = page == pages - 1
-        following = 108 if last and loop else 0 if last else 108 + length * (page + 1)
-        entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
-        out += struct.pack("<H", len(tags)) + entries + struct.pack("<I", following)
-    return out
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    page = struct.pack("<H", len(tags)) + entries
+    following = [108 + length * (number + 1) for number in range(pages - 1)] + [108 if loop else 0]
+    head = b"II*\0" + struct.pack("<I", 108) + b"\0" * 100
+    return head + b"".join(page + struct.pack("<I", place) for place in following)
 
 
 def bmp(width: int, height: int, bits: int = 24, compression: int = 0) -> bytes:
@@ -180,7 +185,7 @@ BROKEN = {
     "png with a chunk longer than the file": png(8, 8)[:33] + b"\xff\xff\xff\xffIDAT",
     "jpeg of 64 megapixels that ends early": jpeg(8_000, 8_000)[:-20],
     "webp of 20 megapixels that ends early": webp(5_000, 4_000)[:-10],
-    "tiff whose pages go in a circle": tiff(8, 8, 2, loop=True)[:-4] + struct.pack("<I", 108),
+    "tiff whose pages go in a circle": tiff(8, 8, 2, loop=True),
     "tiff whose strip is elsewhere": tiff(8_000, 8_000, strip=2**31),
     "tiff of 64 megapixels, lzw of nothing": tiff(8_000, 8_000, compression=5),
     "tiff of 64 megapixels, deflate of nothing": tiff(8_000, 8_000, compression=8),
@@ -253,6 +258,7 @@ async def test_no_damage_to_a_picture_is_answered_with_a_fault_of_ours(
     ("content", "allowed"),
     [
         (lambda: black(9_400, 9_400), [200, 200, 413, 413, 413, 413]),
+        (lambda: black(9_400, 9_400, 2, chunk(b"tRNS", b"\0" * 6)), [413] * 6),
         (lambda: black(9_400, 9_400, 0), [200, 200, 413, 413, 413, 413]),
         (lambda: black(9_400, 9_400, 3), [200, 200, 413, 413, 413, 413]),
         (lambda: black(7_050, 7_050, 6), [200, 200, 200, 200, 400, 400]),

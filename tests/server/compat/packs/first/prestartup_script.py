@@ -1,0 +1,3 @@
+import os
+
+os.environ["FIRST_PACK_STARTED"] = "yes"
