@@ -12,6 +12,7 @@ from engine.devices import computing
 from engine.graph import GraphNode
 from engine.invoke import Collected, blocked
 from engine.lane import Lane, Stopped, Walk
+from engine.pace import Pace
 from engine.ports import Blocked
 from engine.steps import Need, NeedAll, Progress, Slots, Subgraph
 
@@ -95,9 +96,9 @@ class Attempt:
         for task in self._tasks:
             task.cancel()
 
-    def start(self, lane: Lane, pool: Executor, loop: asyncio.AbstractEventLoop) -> None:
-        """Start all calls; returns at once."""
-        self._lane = lane
+    def start(self, lane: Lane, pool: Executor, loop: asyncio.AbstractEventLoop, pace: Pace) -> None:
+        """Start all calls; returns at once, or when those of a quick plain function are done."""
+        self._lane, self._pace = lane, pace
         fn = self.node.node.fn
         live = self._unblocked()
         self.ran = bool(live)
@@ -114,6 +115,8 @@ class Attempt:
                 lane.run(
                     lambda: self._plain(live), lambda values, error: self._plain_ended(live, values, error)
                 )
+            elif pace.is_quick(self.node.node.name, len(live)):
+                self._on_host(live)
             else:
                 pool.submit(self._on_host, live)
         except TypeError as error:  # it cannot be called with these arguments; only added nodes get here
@@ -141,7 +144,9 @@ class Attempt:
             for self._at in live:
                 if self._stopping:
                     raise Stopped()
+                began = time.perf_counter()
                 values.append(self.node.node.fn(**self.arguments[self._at]))
+                self._pace.took(self.node.node.name, time.perf_counter() - began)
         return values
 
     def _on_host(self, live: list[int]) -> None:

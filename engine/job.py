@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 32
 """Nodes of one run that may be under way together; more would only hold memory."""
-QUICK = 0.005
-"""Seconds; a result that took less is put into the cache without leaving the loop's thread."""
 
 
 class Job:
@@ -177,6 +175,8 @@ class Job:
 
     def _fetch(self, id: str) -> None:
         assert self._loop
+        if (found := self.services.tiers.at_hand(self.cast.keys[id])) is not None:
+            return self._share(id, *found)
         self._fetching += 1
 
         def fetched(future: asyncio.Future[Any]) -> None:
@@ -212,7 +212,7 @@ class Job:
             return self._fail(node, failure, {})
         attempt = Attempt(node, arguments, self, self._told, self._later)
         self._attempts[attempt] = None
-        attempt.start(self.services.lane, self.services.pool, self._loop)
+        attempt.start(self.services.lane, self.services.pool, self._loop, self.services.pace)
 
     def _progressed(self, attempt: Attempt, step: float, total: float, preview: Any) -> None:
         id = attempt.node.id
@@ -259,7 +259,7 @@ class Job:
     def _store(self, id: str, result: Result) -> None:
         assert self._loop
         put, key, parts = self.services.tiers.put, self.cast.keys[id], self.cast.parts[id]
-        if result.cost < QUICK and not result.ui:
+        if not self.services.tiers.slow(result):
             return put(key, result, parts)
         future = self._loop.run_in_executor(self.services.pool, put, key, result, parts)
         self._background.add(future)

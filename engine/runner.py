@@ -15,6 +15,7 @@ from engine.devices import Devices
 from engine.files import Files
 from engine.job import Job
 from engine.lane import LADDER, Lane
+from engine.pace import Pace
 from engine.plan import Plan, make_plan
 from engine.ports import Env
 from engine.registry import Registry
@@ -61,6 +62,7 @@ class Engine:
     ) -> None:
         self.registry, self.env, self.tiers = registry, env, tiers or Tiers(())
         self._pool = ThreadPoolExecutor(threads or min(8, (os.cpu_count() or 2) + 2), "host")
+        self._pace = Pace()
         self._listeners: set[Callable[[events.Event], None]] = set()
         devices = env[Devices] if Devices in env else Devices("cpu")
         self._lane = Lane(devices, (1,) if exact else LADDER, listen=self._spread)
@@ -94,7 +96,9 @@ class Engine:
         tiers: Tiers | None = None,
     ) -> Job:
         """A job for `finish`; its `cancel` may be called from any thread once it runs."""
-        services = Services(self.registry, env or self.env, tiers or self.tiers, self._lane, self._pool)
+        services = Services(
+            self.registry, env or self.env, tiers or self.tiers, self._lane, self._pool, self._pace
+        )
         return Job(plan, services, listen, stop_at_failure)
 
     async def finish(self, job: Job) -> Run:

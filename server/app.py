@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from aiohttp import web
 
-from server import guard
+from server import connections, guard
 from server.compat.prompt_server import PromptServer
 from server.logs import LOG_LINES
 from server.routes import ROUTES
@@ -19,7 +19,7 @@ def make_app(state: State) -> web.Application:
     """The server's application; its lifetime is that of the state."""
     app = web.Application(
         client_max_size=int(state.server.max_upload_mb * 2**20),
-        middlewares=[state.metrics.middleware, guard.errors, guard.callers],
+        middlewares=[state.metrics.middleware, guard.errors, guard.callers, connections.watch_bodies()],
     )
     app[STATE] = state
     app[LOG_LINES] = state.logs

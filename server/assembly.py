@@ -45,7 +45,7 @@ def assembled(
         folders = custom_folders(env[Files], server)
         packs = Packs(registry)
         if folders:
-            host = host_of(env, settings.base_directory, env[Devices].device)
+            host = host_of(env, settings.base_directory)
             packs = load_packs(folders, registry, host)
         yield Assembly(stack.enter_context(Engine(packs.registry, env, tiers)), packs)
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, delete, select, update
 from engine.drafts import draft, make_folder, sync_folder
 from engine.files import Files
 from server.inert import media_type
+from server.queue.jobs import Job
 from server.queue.store import Queue
 from server.queue.tables import assets, blobs, uses
 from server.receiving import Received, Receiving
@@ -95,6 +96,16 @@ class Assets:
         future = self._queue.writer.submit(write)
         future.add_done_callback(lambda _: received.discard())
         return future
+
+    def hold(self, received: Received) -> "Future[str]":
+        """Keep a received file without a record, for a job that will use it; gives its name for nodes."""
+        asset = Asset("", received.hash, received.size, "", received.name, time.time())
+
+        def write(connection: Connection) -> str:
+            self._blob(connection, received.path, asset)
+            return f"{FOLDER}/{self._named(asset)}"
+
+        return self._queue.writer.submit(write)
 
     def again(self, digest: str, name: str) -> Received | None:
         """Content that is here, to be kept under another name; None if it is not here."""
@@ -187,6 +198,13 @@ class Assets:
         return self._queue.writer.submit(lambda connection: self._sweep(connection, old))
 
     # ------------------------------------------------------------ within a transaction
+
+    @staticmethod
+    def used(connection: Connection, job: Job, hashes: Iterable[str]) -> None:
+        """Note the contents that a job reads: they are kept as long as it is."""
+        rows = [{"seq": job.seq, "hash": digest} for digest in hashes]
+        if rows:
+            connection.execute(uses.insert(), rows)
 
     def _adopt(self, connection: Connection, received: Received, asset: Asset) -> None:
         self._blob(connection, received.path, asset)

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +14,11 @@ MOST_WAITING = 4_000
 """Messages that may wait for one socket; a reader that is further behind is disconnected."""
 MOST_BYTES = 64 * 2**20
 """Bytes that may wait for one socket."""
+MISSED_S = 10.0
+"""Seconds for which a client that posts first and listens afterwards is still told of a job's end."""
+MOST_MISSED = 1_000
+GOODBYE_S = 1.0
+"""Seconds that sockets get to say goodbye in when the server stops."""
 
 
 class Client:
@@ -42,10 +49,20 @@ class Client:
 
     def drop(self) -> None:
         """Close the socket without waiting for what it has not read."""
+        self.finish()
+        if isinstance(self._transport, asyncio.WriteTransport):
+            self._transport.abort()  # a close handshake would wait for the slow reader
+
+    def finish(self) -> None:
+        """Write nothing more."""
         self.dropped = True
         while not self._waiting.empty():
             self._waiting.get_nowait()
         self._waiting.put_nowait(None)
+
+    async def goodbye(self) -> None:
+        """Close with a reason, once the other side has heard it."""
+        await self.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server stops")
 
     async def write(self) -> None:
         """Send what is put, until it is dropped or the socket closes."""
@@ -61,9 +78,6 @@ class Client:
                     await self.socket.send_bytes(message)
         except (ConnectionError, RuntimeError):
             return
-        finally:
-            if self.dropped and isinstance(self._transport, asyncio.WriteTransport):
-                self._transport.abort()  # a close handshake would wait for the slow reader
 
 
 class Hub:
@@ -73,6 +87,7 @@ class Hub:
         self._clients: dict[str, dict[Client, None]] = {}
         self.executing: dict[str, str] = {}
         """By client id, the node that its running job is at; told to a socket that connects."""
+        self._missed: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     @property
     def count(self) -> int:
@@ -93,6 +108,21 @@ class Hub:
         mine.pop(client, None)
         if not mine:
             self._clients.pop(client.sid, None)
+
+    def ended(self, sid: str, job_id: str) -> None:
+        """Tell a client that its job is over; one that has no socket yet hears it if it opens one soon."""
+        self.executing.pop(sid, None)
+        self.send(sid, "executing", {"node": None, "prompt_id": job_id})
+        self._missed.pop(sid, None)
+        if sid not in self._clients:
+            self._missed[sid] = (job_id, time.monotonic() + MISSED_S)
+            if len(self._missed) > MOST_MISSED:
+                self._missed.popitem(last=False)
+
+    def missed(self, sid: str) -> str | None:
+        """The job of a client that ended just before it opened its socket; told once."""
+        job_id, until = self._missed.pop(sid, ("", 0.0))
+        return job_id if time.monotonic() < until else None
 
     def send(self, sid: str | None, type: str, data: Mapping[str, Any]) -> None:
         """Send a message to the sockets of a client id, or to all for None."""
@@ -117,10 +147,13 @@ class Hub:
         return bool(self._of(sid))
 
     async def close(self) -> None:
-        """Say goodbye to all sockets."""
-        for client in self._of(None):
-            client.dropped = True
-            await client.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server stops")
+        """Say goodbye to all sockets; those that do not answer soon are dropped."""
+        clients = self._of(None)
+        leaving = [asyncio.create_task(client.goodbye()) for client in clients]
+        if leaving:
+            await asyncio.wait(leaving, timeout=GOODBYE_S)
+        for client in clients:
+            client.drop()
 
     def _of(self, sid: str | None) -> list[Client]:
         if sid is None:

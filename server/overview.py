@@ -1,6 +1,7 @@
 """Jobs as the page shows them: what runs, what waits, what has ended; search among the ended."""
 
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -78,7 +79,8 @@ def title_of(prompt: Mapping[str, Any]) -> str:
         for name, value in inputs.items() if isinstance(inputs, dict) else ():
             if isinstance(value, str) and value.strip() and any(w in name for w in ("text", "prompt")):
                 return " ".join(value[: TITLE * 2].split())[:TITLE]
-    return f"{len(nodes)} nodes" if len(nodes) != 1 else str(nodes[0].get("class_type", "1 node"))[:TITLE]
+    kinds = dict.fromkeys(str(node.get("class_type", "?")) for node in nodes)
+    return " → ".join(kinds)[:TITLE] or "no nodes"
 
 
 def node_title(prompt: Mapping[str, Any], id: str | None, registry: Registry) -> str:
@@ -207,9 +209,8 @@ class Search:
 
 
 def _plain(word: str) -> str:
-    """The longest part of a word that JSON and any database write as it is, for a first selection."""
-    parts = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "\n" for c in word)
-    return max(parts.split("\n"), key=len)
+    """The longest part of a word that stands in the database as it is, for a first selection; "" for none."""
+    return max(re.split(r'["\\/]', word), key=len) if word.isascii() else ""
 
 
 def _texts(job: Job) -> Iterator[str]:

@@ -13,6 +13,7 @@ from engine.events import Event
 from engine.files import Files
 from engine.job import Job as Run
 from engine.plan import Plan
+from engine.ports import Env
 from engine.problems import WorkflowError
 from engine.runner import Engine
 from engine.running import RunInfo
@@ -22,6 +23,8 @@ from server.queue.store import Queue
 from server.telling import Message, Place, Telling
 
 log = logging.getLogger(__name__)
+FEW = 40
+"""Nodes up to which a workflow is planned in under a millisecond, less than a change of threads takes."""
 
 
 class Running:
@@ -67,12 +70,9 @@ class Running:
         files = self._engine.env[Files]
         info = RunInfo(self.job.id, _hidden(self.job))
         env = self._engine.env.with_(replace(files, book=Book(self._queue, self.job)), info)
-        loop = asyncio.get_running_loop()
         telling = Telling(self.job, self._send, lambda id: Place(id, None, id))
         try:
-            plan = await loop.run_in_executor(
-                None, lambda: self._engine.plan(_workflow(self.job), self.job.targets, env=env, tiers=tiers)
-            )
+            plan = await self._planned(env, tiers)
         except WorkflowError as error:
             telling.failed_before(_refused(error))
             return telling.ending("error"), telling.held
@@ -95,6 +95,17 @@ class Running:
                 run.cancel()
         done = await self._engine.finish(run)
         return telling.ending(done.status, tuple(_file(files, o) for o in done.outputs)), telling.held
+
+
+    async def _planned(self, env: Env, tiers: Tiers) -> Plan:
+        """The plan; that of a long workflow is made on another thread, so that others are not held up."""
+
+        def planned() -> Plan:
+            return self._engine.plan(_workflow(self.job), self.job.targets, env=env, tiers=tiers)
+
+        if len(self.job.prompt) <= FEW:
+            return planned()
+        return await asyncio.get_running_loop().run_in_executor(None, planned)
 
 
 class Book:
@@ -125,7 +136,7 @@ class _Forgetful:
     """A cache tier that keeps what it is given and finds nothing."""
 
     def __init__(self, tier: Tier) -> None:
-        self.name, self._tier = tier.name, tier
+        self.name, self.quick, self._tier = tier.name, tier.quick, tier
 
     def has(self, key: str) -> bool:
         del key
@@ -134,6 +145,9 @@ class _Forgetful:
     def get(self, key: str) -> Result | None:
         del key
         return None
+
+    def slow(self, result: Result) -> bool:
+        return self._tier.slow(result)
 
     def put(self, key: str, result: Result, parts: KeyParts) -> None:
         self._tier.put(key, result, parts)
@@ -183,6 +197,7 @@ def _file(files: Files, output: Mapping[str, str]) -> dict[str, Any]:
                 "subfolder": folder,
                 "type": role,
                 "sha256": output["sha256"],
+                "blake3": files.digest(role, place.as_posix()),
                 "size": path.stat().st_size,
             }
     raise ValueError(f"{path} is in no output folder")

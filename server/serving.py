@@ -23,6 +23,7 @@ from server.compat.foreign_info import object_info
 from server.compat.packs import Packs
 from server.compat.prompt_server import PromptServer
 from server.config import ServerSettings
+from server.connections import limit_connections, make_runner, most_connections
 from server.hub import Hub
 from server.live import Streams
 from server.lock import Lock
@@ -173,10 +174,9 @@ async def serve(settings: Settings, server: ServerSettings, ready: Callable[[str
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with started(settings, server) as state:
-        runner = web.AppRunner(
-            make_app(state), access_log=None, handler_cancellation=True, shutdown_timeout=1.0
-        )
+        runner = make_runner(make_app(state))
         await runner.setup()
+        limit_connections(runner, *most_connections())
         for host in server.host.split(","):
             await web.TCPSite(runner, host.strip(), server.port, backlog=1024).start()
         for number in (signal.SIGINT, signal.SIGTERM):

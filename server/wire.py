@@ -7,8 +7,11 @@ from typing import Any
 from aiohttp import web
 
 MAX_DEPTH = 200
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+MAX_VALUES = 2_000_000
+"""Lists, objects and entries of one body: each takes some fifty bytes once decoded, and two when sent."""
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_NOT_MARKS = bytes(set(range(256)) - set(b"[]{},"))
+_HALVES = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Refused(Exception):
@@ -47,14 +50,21 @@ def decoded(body: bytes) -> Any:
     """The JSON of a body, whatever its content type says.
 
     Raises:
-        Refused: 400, it is no JSON, or nested too deeply.
+        Refused: 400, it is no JSON, nested too deeply, or holds what is no text; 413, it has too many values.
     """
-    if depth_of(body) > MAX_DEPTH:
+    quotes = body.count(b'"') - body.count(b'\\"')
+    marks = b"" if quotes > 4 * MAX_VALUES else _marks(body)
+    if quotes > 4 * MAX_VALUES or len(marks) > MAX_VALUES:
+        raise Refused(413, "too_large", f"the JSON has more than {MAX_VALUES:,} values")
+    if _depth(marks) > MAX_DEPTH:
         raise Refused(400, "too_deep", f"the JSON is nested deeper than {MAX_DEPTH} levels")
     try:
-        return json.loads(body)
+        found = json.loads(body.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise Refused(400, "invalid_json", f"the body is no valid JSON: {error}") from error
+    if _HALVES.search(body) and (where := _half(found)):
+        raise Refused(400, "invalid_text", f"{where} holds half of a character (a lone surrogate)")
+    return found
 
 
 async def read_json(request: web.Request, megabytes: float, default: Any = None) -> Any:
@@ -79,21 +89,43 @@ async def read_object(request: web.Request, megabytes: float = 1.0) -> dict[str,
     return found
 
 
-def depth_of(body: bytes) -> int:
-    """How deeply the brackets of a JSON text are nested; brackets within strings do not count.
+def _marks(body: bytes) -> bytes:
+    """The brackets and commas of a JSON text that stand outside of its strings; none if there are few."""
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets <= MAX_DEPTH and brackets + body.count(b",") <= MAX_VALUES:
+        return b""
+    return _STRINGS.sub(b"", body).translate(None, _NOT_MARKS)
 
-    Works on the bytes outside of strings only, so that 64 MB take about a second and no recursion.
-    """
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return 0
+
+def _depth(marks: bytes) -> int:
     depth = deepest = 0
-    for char in _STRINGS.sub(b"", body).translate(None, _NOT_BRACKETS):
-        if char in b"[{":
+    for mark in marks:
+        if mark in b"[{":
             depth += 1
             deepest = max(deepest, depth)
-        else:
+        elif mark in b"]}":
             depth -= 1
     return deepest
+
+
+def _half(found: Any) -> str:
+    """Where in decoded JSON there is half of a surrogate pair, as `prompt.4.inputs.text`; "" if nowhere."""
+    stack = [("", found)]
+    while stack:
+        where, value = stack.pop()
+        if isinstance(value, str) and not _whole(value):
+            return where or "the body"
+        if isinstance(value, dict):
+            if not all(map(_whole, value)):
+                return f"a name in {where or 'the body'}"
+            stack += [(f"{where}.{k}" if where else k, v) for k, v in value.items()]
+        elif isinstance(value, list):
+            stack += [(f"{where}[{i}]", v) for i, v in enumerate(value)]
+    return ""
+
+
+def _whole(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _too_large(megabytes: float) -> Refused:

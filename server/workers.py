@@ -207,8 +207,7 @@ class Workers:
         self.streams.end(job.id)
         self.tell_status()
         if job.client_id is not None:
-            self._hub.executing.pop(job.client_id, None)
-            self._hub.send(job.client_id, "executing", {"node": None, "prompt_id": job.id})
+            self._hub.ended(job.client_id, job.id)
         self._metrics.job_ended(ending.status, time.time() - (job.started or job.created))
         for listener in self.listeners:
             listener(job, ending)

@@ -46,9 +46,14 @@ UNKNOWN = KeyParts("", "", {}, {})
 
 
 class Tier(Protocol):
-    """One place where results are kept."""
+    """One place where results are kept.
+
+    Args:
+        quick: Whether `get` answers at once, from memory.
+    """
 
     name: str
+    quick: bool
 
     def has(self, key: str) -> bool:
         """Whether `get` would very likely find it; reads no values."""
@@ -56,6 +61,10 @@ class Tier(Protocol):
 
     def get(self, key: str) -> Result | None:
         """The result, or None where it is not kept or is damaged."""
+        ...
+
+    def slow(self, result: Result) -> bool:
+        """Whether `put` would take more than a moment: it writes to a disk, say."""
         ...
 
     def put(self, key: str, result: Result, parts: KeyParts) -> None:
@@ -82,6 +91,17 @@ class Tiers:
                     earlier.put(key, result, UNKNOWN)
                 return result, tier.name
         return None
+
+    def at_hand(self, key: str) -> tuple[Result, str] | None:
+        """The same, from the tiers that answer at once; None does not mean that there is none."""
+        for tier in self.tiers:
+            if tier.quick and (result := tier.get(key)) is not None:
+                return result, tier.name
+        return None
+
+    def slow(self, result: Result) -> bool:
+        """Whether `put` would take more than a moment."""
+        return any(tier.slow(result) for tier in self.tiers)
 
     def put(self, key: str, result: Result, parts: KeyParts) -> None:
         """Keep a result in every tier."""

@@ -48,6 +48,7 @@ class DiskTier:
     """
 
     name = "disk"
+    quick = False
 
     def __init__(self, folder: Path, budget: int = 20 * 2**30, worth: float = 0.02) -> None:
         self.folder, self._budget, self._worth = folder, budget, worth
@@ -86,12 +87,15 @@ class DiskTier:
             return None  # of another version, or of a pack that is not loaded
         return result
 
+    def slow(self, result: Result) -> bool:
+        """Whether it is worth a blob: it took long to compute, or shows files that will stay."""
+        return result.cost >= self._worth or bool(result.ui and not _shows_temporary(result))
+
     def put(self, key: str, result: Result, parts: KeyParts) -> None:
         """Store a result if it has a codec and is worth it; else note its key parts only."""
         if key.startswith(PASSING):
             return
-        shown = result.ui and not _shows_temporary(result)
-        blob, size = self._stored(result) if result.cost >= self._worth or shown else (None, 0)
+        blob, size = self._stored(result) if self.slow(result) else (None, 0)
         row = (key, parts.class_type, parts.node_id, _parts_json(parts), blob, size, result.cost, time.time())
         if blob is None:
             with self._lock:

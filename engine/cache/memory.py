@@ -18,6 +18,7 @@ class MemoryTier:
     """
 
     name = "memory"
+    quick = True
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
@@ -40,6 +41,11 @@ class MemoryTier:
             result, size, _ = found
             self._rank(key, result, size)
             return result
+
+    def slow(self, result: Result) -> bool:
+        """Never."""
+        del result
+        return False
 
     def put(self, key: str, result: Result, parts: KeyParts) -> None:
         """Keep a result unless it alone is over the budget."""

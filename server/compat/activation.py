@@ -19,7 +19,7 @@ MAX_RESOLUTION = 16384
 
 
 def activate(host: Host, classes: Mapping[str, type], titles: Mapping[str, str]) -> None:
-    """Let packs be imported; nothing is undone, and asked again only the host changes.
+    """Let packs be imported; nothing is undone, and asked again only the host and the classes change.
 
     Our packages `nodes` and `server` have the names of modules that packs import, so what packs look for in
     those is set on ours.
@@ -41,7 +41,9 @@ def activate(host: Host, classes: Mapping[str, type], titles: Mapping[str, str])
     }
     own = importlib.import_module("nodes")
     _name_on(own, names)
-    _name_on(own, {"NODE_CLASS_MAPPINGS": dict(classes), "NODE_DISPLAY_NAME_MAPPINGS": dict(titles)})
+    _name_on(own, {"NODE_CLASS_MAPPINGS": {}, "NODE_DISPLAY_NAME_MAPPINGS": {}})
+    for name, cls in classes.items():
+        make_known(name, cls, titles[name])
 
 
 def make_known(name: str, cls: type, title: str) -> None:
@@ -58,5 +60,5 @@ def _interrupt_processing(value: bool = True) -> None:
 
 def _name_on(module: ModuleType, names: Mapping[str, Any]) -> None:
     for name, value in names.items():
-        if name.startswith(("NODE_", "EXTENSION_")) or not hasattr(module, name):
+        if not hasattr(module, name):
             setattr(module, name, value)

@@ -19,11 +19,14 @@ def object_info(cls: type, name: str, display_name: str, module: str) -> dict[st
     try:
         if is_v3(cls):
             info: dict[str, Any] = cls.GET_NODE_INFO_V1()  # type: ignore[attr-defined]
-            return _jsonable(info | {"python_module": module})
-        return _jsonable(_of_dicts(cls, name, display_name, module))
+            info = info | {"python_module": module}
+        else:
+            info = _of_dicts(cls, name, display_name, module)
+        found: dict[str, Any] = _jsonable(info)
     except Exception:
         log.warning("node %s cannot be described", name, exc_info=True)
         return None
+    return found
 
 
 def _of_dicts(cls: Any, name: str, display_name: str, module: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.devices import Devices
 from engine.files import Files
 from engine.ports import Env
 
@@ -18,10 +19,19 @@ class Host:
         arguments: What `comfy.cli_args.args` holds beside its defaults.
     """
 
-    files: Files
+    env: Env
     base: Path
-    device: str = "cpu"
     arguments: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def files(self) -> Files:
+        """Its folders by role."""
+        return self.env[Files]
+
+    @property
+    def device(self) -> str:
+        """Where models compute."""
+        return self.env[Devices].device if Devices in self.env else "cpu"
 
 
 _host: list[Host] = []
@@ -36,10 +46,10 @@ def host() -> Host:
     """What packs run in; an empty place outside a program, as when a pack is imported by a test."""
     if not _host:
         base = Path(tempfile.gettempdir()) / "latentgraph"
-        return Host(Files.under(base), base)
+        return Host(Env(Files.under(base)), base)
     return _host[0]
 
 
-def host_of(env: Env, base: Path, device: str = "cpu", **arguments: Any) -> Host:
+def host_of(env: Env, base: Path, **arguments: Any) -> Host:
     """The host that has these things."""
-    return Host(env[Files], base.resolve(), device, tuple(arguments.items()))
+    return Host(env, base.resolve(), tuple(arguments.items()))

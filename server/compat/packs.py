@@ -17,6 +17,7 @@ from engine.registry import Registry
 from server.compat.activation import activate, make_known
 from server.compat.context import finish
 from server.compat.host import Host
+from server.compat.native import native_classes
 from server.compat.wrap import wrapped
 
 log = logging.getLogger(__name__)
@@ -71,8 +72,8 @@ class Packs:
 def load_packs(folders: Iterable[Path], registry: Registry, host: Host) -> Packs:
     """Import the packs in some folders; one that cannot be imported is logged and left out.
 
-    Packs are code and run with all rights of this process: only folders that the user names belong here. Class
-    names that are known already stay as they are.
+    Packs are code and run with all rights of this process: only folders that the user names belong here.
+    Class names that are known already stay as they are.
 
     Args:
         folders: Each entry is a pack: a package or a `.py` file.
@@ -80,7 +81,8 @@ def load_packs(folders: Iterable[Path], registry: Registry, host: Host) -> Packs
     found = [path for folder in folders for path in _entries(folder)]
     if not found:
         return Packs(registry)
-    activate(host, {}, {})
+    titles = {name: node.title for name, node in registry.nodes.items()}
+    activate(host, native_classes(registry, host.env), titles)
     for path in found:
         _prestart(path)
     packs: list[LoadedPack] = []
@@ -142,7 +144,8 @@ def _imported(path: Path) -> ModuleType:
         raise ImportError(f"{path} has no __init__.py")
     inside = None if path.is_file() else [str(path)]
     spec = importlib.util.spec_from_file_location(name, source, submodule_search_locations=inside)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

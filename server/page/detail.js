@@ -106,11 +106,11 @@ function facts(job) {
   const common = job.form.filter((p) => p.common);
   const rest = job.form.filter((p) => !p.common);
   const ended = { success: "Done", error: "Failed", cancelled: "Cancelled" }[job.status] ?? job.status;
-  const took = job.started && job.finished ? `, took ${seconds(job.finished - job.started)}` : "";
+  const took = job.started && job.finished ? `${job.status === "success" ? " in" : " after"} ${seconds(job.finished - job.started)}` : "";
   const nodes = `${job.executed.length} nodes ran, ${job.cached.length} came from the cache`;
   return [
-    el("p", { class: `ended ${job.status}` }, `${ended} ${job.finished ? when(job.finished) : ""}${took}`),
-    el("p", { class: "quiet" }, nodes),
+    el("p", { class: `ended ${job.status}` }, ended + took),
+    el("p", { class: "quiet" }, job.finished && [when(job.finished), el("br")], nodes),
     el("div", { class: "acts" }, act("Run again", () => again(job.workflow), "main"), act("Open as form", open), act("Save workflow", save)),
     job.error && problem(job.error),
     ...job.texts.map((t) => el("div", { class: "said" }, el("h3", {}, t.title), el("p", {}, t.text))),

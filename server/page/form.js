@@ -33,7 +33,8 @@ function grouped(group) {
   const { title, class_type } = group[0].parameter;
   const only = group.length === 1;
   if (only) setText(group[0].label, title === class_type ? `${title} · ${group[0].parameter.input}` : title);
-  const elements = group.map((f) => f.element);
+  const place = (f) => ["wide", "number"].findIndex((kind) => f.element.classList.contains(kind)) & 3; // 0, 1, rest 3
+  const elements = group.toSorted((a, b) => place(a) - place(b)).map((f) => f.element);
   if (only) return elements[0];
   return el("fieldset", {}, el("legend", { title: class_type }, title), el("div", { class: "grid" }, elements));
 }
@@ -44,14 +45,14 @@ function field(parameter, rollSeeds) {
   const error = el("p", { class: "error", id: `${id}-error` });
   const label = el("label", { htmlFor: id, title: parameter.doc ?? "" }, parameter.input.replaceAll("_", " "));
   control.input.setAttribute("aria-describedby", error.id);
-  const wide = parameter.multiline || control.wide ? "field wide" : "field";
+  const kind = parameter.multiline || control.wide ? "wide" : control.kind ?? "";
   const mark = (text) => {
     setText(error, text);
     if (text) control.input.setAttribute("aria-invalid", "true");
     else control.input.removeAttribute("aria-invalid");
   };
   control.input.addEventListener("input", () => mark(""));
-  const element = el("div", { class: wide }, label, control.element, error);
+  const element = el("div", { class: `field ${kind}` }, label, control.element, error);
   element.dataset.name = parameter.name;
   return { parameter, element, label, mark, input: control.input, value: control.value, roll: control.roll };
 }
@@ -91,20 +92,21 @@ function numberOf(text, type) {
 }
 
 function numberControl(parameter, id) {
-  const { type, min, max, step, value } = parameter;
+  const { type, step, value } = parameter;
+  const [min, max] = [Number(parameter.min ?? -Infinity), Number(parameter.max ?? Infinity)];
   const input = el("input", { id, type: "text", inputMode: type === "INT" ? "numeric" : "decimal", value: String(value) });
   const by = step ?? (type === "INT" ? 1 : 0.1);
-  if (min !== undefined && max !== undefined && max - min < 1e6) input.title = `${min} to ${max}`;
+  if (max - min < 1e6) input.title = `${min} to ${max}`;
   input.addEventListener("keydown", (event) => {
     const sign = { ArrowUp: 1, ArrowDown: -1 }[event.key];
     const now = Number(input.value);
     if (!sign || !Number.isFinite(now)) return;
     event.preventDefault();
-    const next = Math.min(Number(max ?? Infinity), Math.max(Number(min ?? -Infinity), now + sign * by));
+    const next = Math.min(max, Math.max(min, now + sign * by));
     input.value = String(Number(next.toFixed(10)));
     input.dispatchEvent(new Event("input"));
   });
-  return { input, element: input, value: () => numberOf(input.value, type) };
+  return { input, element: input, kind: "number", value: () => numberOf(input.value, type) };
 }
 
 function seedControl(parameter, id, rollSeeds) {

@@ -117,7 +117,7 @@ function described(id, nodes) {
   const entries = Object.entries(node.inputs ?? {}).map(([name, value]) => {
     const from = isLink(value, nodes) ? nodes[value[0]] : null;
     const text = from ? `← ${from._meta?.title || from.class_type} [${value[1]}]` : typeof value === "object" ? stringify(value) : String(value);
-    return [el("dt", {}, name), el("dd", { class: from ? "from" : "" }, short(text, 600))];
+    return [el("dt", {}, name), el("dd", { class: from ? "from" : "" }, short(text, 600) || "–")];
   });
   const title = node._meta?.title || node.class_type;
   return [el("h4", {}, `${title}`, el("small", {}, ` ${node.class_type} · #${id}`)), el("dl", {}, entries)];
@@ -130,9 +130,9 @@ function controls(drawing, area, width, height) {
     drawing.setAttribute("width", Math.round(width * scale));
     drawing.setAttribute("height", Math.round(height * scale));
   };
-  const fit = () => zoom(Math.min(1, (area.clientWidth || 700) / width, (area.clientHeight || 500) / height));
+  const fitting = () => Math.min(1, (area.clientWidth || 700) / width, (area.clientHeight || 500) / height);
   const button = (text, label, act) => el("button", { type: "button", class: "quiet", "aria-label": label, title: label, onclick: act }, text);
-  new ResizeObserver((_, observer) => area.clientWidth && (fit(), observer.disconnect())).observe(area);
+  new ResizeObserver((_, observer) => area.clientWidth && (zoom(Math.max(0.65, fitting())), observer.disconnect())).observe(area);
   area.addEventListener("wheel", (event) => {
     if (!event.ctrlKey) return;
     event.preventDefault();
@@ -142,7 +142,7 @@ function controls(drawing, area, width, height) {
   zoom(1);
   return el("div", { class: "zoom", role: "toolbar", "aria-label": "Zoom" },
     button("−", "Smaller", () => zoom(scale / 1.3)), button("+", "Larger", () => zoom(scale * 1.3)),
-    button("Fit", "Fit to the window", fit), button("1:1", "Full size", () => zoom(1)));
+    button("Fit", "Fit to the window", () => zoom(fitting())), button("1:1", "Full size", () => zoom(1)));
 }
 
 // With a mouse the drawing is dragged; fingers scroll by themselves.

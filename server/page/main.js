@@ -48,7 +48,7 @@ function turn() {
     link.setAttribute("aria-current", link.hash === `#${part}` ? "page" : "false");
 }
 
-addEventListener("hashchange", turn);
+addEventListener("hashchange", () => (turn(), scrollTo(0, 0)));
 document.addEventListener("visibilitychange", () => document.hidden || poll());
 turn();
 gallery.start(detail.open);

@@ -69,8 +69,8 @@ function runningRow(job) {
     row.setAttribute("aria-label", `Running: ${job.title}`);
     setText(node, job.cancelling ? "stopping at the next step" : current_title || "preparing");
     node.title = current_node_class ?? "";
-    setText(steps, of ? `step ${step} of ${of}` : nodes_total ? `node ${nodes_done + 1} of ${nodes_total}` : "");
-    const share = nodes_total ? (nodes_done + (of ? step / of : 0)) / nodes_total : 0;
+    setText(steps, of ? `step ${step}/${of}` : nodes_total ? `node ${nodes_done + 1}/${nodes_total}` : "");
+    const share = of ? step / of : nodes_total ? nodes_done / nodes_total : 0; // of the node where it tells steps
     bar.value = Math.min(1, share);
     bar.setAttribute("aria-label", `${Math.round(100 * share)} percent done`);
     time.dataset.since = job.started ?? job.created;
@@ -96,7 +96,7 @@ function waitingRow(job) {
   const row = el(
     "li",
     { class: "job", tabIndex: 0 },
-    el("div", { class: "what" }, title, el("p", { class: "line" }, state, time)),
+    title, state, time,
     el("div", { class: "acts" }, pause, stop),
   );
   row.update = (now) => {
@@ -104,7 +104,7 @@ function waitingRow(job) {
     setText(title, job.title);
     title.title = job.title;
     row.setAttribute("aria-label", `${job.status === "paused" ? "Paused" : "Waiting"}: ${job.title}`);
-    setText(state, job.status === "paused" ? "paused" : job.priority ? `priority ${job.priority}` : "waits");
+    setText(state, job.status === "paused" ? "paused" : job.priority ? `priority ${job.priority}` : "");
     time.dataset.since = job.created;
     pause.hidden = !pausing;
     setText(pause, job.status === "paused" ? "Resume" : "Pause");

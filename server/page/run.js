@@ -48,12 +48,12 @@ export function openForm(workflow, parameters, name, rollSeeds = false) {
 function use(workflow, parameters, rollSeeds) {
   current = form(workflow, parameters, rollSeeds);
   $("form").replaceChildren(current.element);
-  $("run").disabled = false;
+  $("go").disabled = false;
 }
 
 export async function run() {
-  if (!current || $("run").disabled) return;
-  $("run").disabled = true;
+  if (!current || $("go").disabled) return;
+  $("go").disabled = true;
   const shown = current;
   shown.roll();
   try {
@@ -65,7 +65,7 @@ export async function run() {
     shown.show(error.body?.error ?? { message: error.message }, nodeErrors);
     say("It cannot run as it is; what is wrong stands at the fields.", "bad");
   } finally {
-    $("run").disabled = false;
+    $("go").disabled = false;
     changed();
   }
 }

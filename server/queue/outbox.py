@@ -22,7 +22,7 @@ def job_ended(connection: Connection, job: Job, ending: Ending, now: float) -> N
 
 def all_ended(connection: Connection, change: Update, now: float) -> list[str]:
     """Record the end of all jobs that a statement changes, and what follows from it; gives their ids."""
-    ended = connection.execute(change.returning(jobs.c.id, jobs.c.options)).tuples().all()
+    ended = connection.execute(change.returning(jobs.c.id, jobs.c.options)).all()
     for id in (id for id, options in ended if '"webhook"' in options):
         row = connection.execute(select(*jobs.c).where(jobs.c.id == id)).mappings().one()
         _note_webhook(connection, job_of(dict(row)), now)

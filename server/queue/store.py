@@ -139,8 +139,8 @@ class Queue:
         """Put a job back that was begun and not ended; its attempt does not count. False as for `finish`."""
 
         def write(connection: Connection) -> bool:
-            theirs = (jobs.c.owner == job.owner, jobs.c.attempt == job.attempt)
-            mine = (jobs.c.seq == job.seq, jobs.c.status == "running", *theirs)
+            attempt = (jobs.c.owner == job.owner, jobs.c.attempt == job.attempt)
+            mine = (jobs.c.seq == job.seq, jobs.c.status == "running", *attempt)
             status = "paused" if paused else "pending"
             values = {"status": status, "attempt": jobs.c.attempt - 1, "owner": None, "lease_until": None}
             return connection.execute(update(jobs).where(*mine).values(values)).rowcount == 1
@@ -266,8 +266,7 @@ class Queue:
     def history(self, limit: int | None = None, offset: int | None = None) -> list[Job]:
         """Ended jobs, oldest first; without an offset the last of them, as many as `limit` says."""
         if limit is not None and (offset is None or offset < 0):
-            newest = (jobs.c.finished.desc(), jobs.c.seq.desc())
-            return self.jobs(HAS_ENDED, order=newest, limit=limit)[::-1]
+            return self.jobs(HAS_ENDED, order=(jobs.c.finished.desc(), jobs.c.seq.desc()), limit=limit)[::-1]
         return self.jobs(HAS_ENDED, order=(jobs.c.finished, jobs.c.seq), limit=limit, offset=offset)
 
     def recount(self) -> None:
@@ -282,7 +281,7 @@ class Queue:
     def counts(self) -> dict[str, int]:
         """How many jobs there are of each status."""
         question = select(jobs.c.status, func.count()).group_by(jobs.c.status)
-        return self.read(lambda connection: dict(connection.execute(question).tuples().all()))
+        return self.read(lambda connection: dict(connection.execute(question).all()))
 
     # ------------------------------------------------------------ names of outputs
 
@@ -299,4 +298,4 @@ class Queue:
     def reserved(self, job: Job) -> dict[str, str]:
         """The names that earlier attempts of a job reserved, with the content they were to have."""
         question = select(names.c.path, names.c.sha256).where(names.c.seq == job.seq)
-        return self.read(lambda connection: dict(connection.execute(question).tuples().all()))
+        return self.read(lambda connection: dict(connection.execute(question).all()))

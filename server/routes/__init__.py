@@ -3,12 +3,16 @@
 from aiohttp import web
 
 from server.routes import (
+    assets,
     description,
     editor,
+    events,
     health,
     history,
     info,
     internal,
+    joblist,
+    jobs,
     models,
     overview,
     page,
@@ -36,4 +40,8 @@ ROUTES: tuple[web.RouteDef, ...] = (
     *editor.ROUTES,
     *overview.ROUTES,
     *page.ROUTES,
+    *jobs.ROUTES,
+    *events.ROUTES,
+    *assets.ROUTES,
+    *joblist.ROUTES,
 )

@@ -32,10 +32,13 @@ HEADERS = {
 }
 
 
+KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
 @cache
-def names() -> frozenset[str]:
-    """The files that the page loads."""
-    return frozenset(p.name for p in FOLDER.iterdir() if p.suffix in (".js", ".css", ".svg"))
+def files() -> dict[str, Path]:
+    """The files that the page loads, by name."""
+    return {path.name: path for path in FOLDER.iterdir() if path.suffix in KINDS}
 
 
 async def root(request: web.Request) -> web.StreamResponse:
@@ -48,15 +51,17 @@ async def root(request: web.Request) -> web.StreamResponse:
 async def page(request: web.Request) -> web.StreamResponse:
     """The page, whatever stands at `/`."""
     del request
-    return web.FileResponse(FOLDER / "index.html", headers=HEADERS)
+    headers = {**HEADERS, "Content-Type": "text/html; charset=utf-8"}
+    return web.FileResponse(FOLDER / "index.html", headers=headers)
 
 
 async def page_file(request: web.Request) -> web.StreamResponse:
     """A script, style or icon of the page; asked for anew each time, answered 304 where it is known."""
     name = request.match_info["name"]
-    if name not in names():
+    path = files().get(name)
+    if path is None:
         raise web.HTTPNotFound(text=f"the page has no file {name!r:.80}")
-    return web.FileResponse(FOLDER / name, headers=HEADERS)
+    return web.FileResponse(path, headers={**HEADERS, "Content-Type": f"{KINDS[path.suffix]}; charset=utf-8"})
 
 
 ROUTES = (

@@ -31,6 +31,8 @@ async def socket(request: web.Request) -> web.StreamResponse:
     client.put(json.dumps(greeting))
     if node := state.hub.executing.get(client.sid):
         client.put(json.dumps({"type": "executing", "data": {"node": node}}))
+    if job_id := state.hub.missed(client.sid):
+        client.put(json.dumps({"type": "executing", "data": {"node": None, "prompt_id": job_id}}))
     writing = asyncio.get_running_loop().create_task(client.write())
     try:
         first = True
@@ -40,7 +42,7 @@ async def socket(request: web.Request) -> web.StreamResponse:
             first = False
     finally:
         state.hub.leave(client)
-        client.drop()
+        client.finish()
         with contextlib.suppress(Exception):
             await writing
     return ws

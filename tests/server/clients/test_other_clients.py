@@ -137,8 +137,8 @@ async def main(server, path):
         await client.initialize()
         for name, asked in (("run_workflow", {"workflow_path": path}), ("system_stats", {})):
             told = await client.call_tool(name, asked)
-            text = told.content[0].text
-            print(name, "failed " + text if told.model_dump(by_alias=True)["isError"] else "completed" in text)
+            failed = told.model_dump(by_alias=True)["isError"]
+            print(name, "failed" if failed else "completed" in told.content[0].text)
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -182,11 +182,10 @@ def proxy(address: str, tmp_path: Path) -> Iterator[str]:
     if not program.exists():
         pytest.skip("needs LATENTGRAPH_CLIENT_VENVS with comfy-api-proxy in a virtual environment there")
     command = [str(program), "run", "--comfyui", address, "--port", "8931"]
-    with subprocess.Popen(command, env=offline(tmp_path, address), stderr=subprocess.PIPE, text=True) as run:
-        assert run.stderr
-        for line in run.stderr:
-            if "8931" in line:
-                break
+    environment = offline(tmp_path, address) | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        assert "8931" in run.stdout.readline()
         yield "http://127.0.0.1:8931/api/v2"
         run.terminate()
 

@@ -208,6 +208,12 @@ def test_a_node_may_end_its_run(world: World) -> None:
     assert (run.status, run.failures, run.executed) == ("cancelled", (), ())
 
 
+def test_a_run_that_a_pack_interrupts_makes_no_further_calls(world: World) -> None:
+    graph = {"1": n("MakeList", v0="interrupt", v1="x"), "7": n("Slow", how=["1", 0]), "8": shown("7")}
+    assert world.run(graph).status == "cancelled"
+    assert world.log == ["interrupt"]
+
+
 def test_our_latents_are_dicts_to_packs_and_come_back_as_ours(world: World) -> None:
     graph = {
         "1": n("EmptyLatentImage", width=64, height=64, batch_size=1),

@@ -11,6 +11,8 @@ from comfy_execution.graph_utils import GraphBuilder, is_link
 from comfy_execution.utils import get_executing_context
 from PIL import Image
 
+import nodes
+
 from .values import ANY, LOG
 
 api, api_sync = ComfyAPI(), ComfyAPISync()
@@ -190,6 +192,10 @@ class Slow:
         return {"required": {"how": ("STRING",)}, "hidden": {"me": "UNIQUE_ID"}}
 
     def get(self, how, me):
+        LOG.append(how)
+        if how == "interrupt":
+            nodes.interrupt_processing()
+            return (me,)
         if how == "raise":
             raise comfy.model_management.InterruptProcessingException()
         bar = comfy.utils.ProgressBar(4)

@@ -1,0 +1,161 @@
+"""The gallery's pages and search, and what a card tells of a job."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from engine.registry import Registry
+from server.overview import (
+    SHOWN_WAITING,
+    Cursor,
+    Search,
+    Titles,
+    card_of,
+    title_of,
+    waiting,
+    waiting_count,
+)
+from server.queue.jobs import Ending, NewJob
+from server.queue.opening import open_database
+from server.queue.store import Queue
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    opened = Queue(open_database(f"sqlite:///{tmp_path / 'queue.sqlite'}"))
+    yield opened
+    opened.close()
+
+
+def prompt_of(text: str, title: str = "Prompt") -> dict[str, Any]:
+    encode = {"class_type": "CLIPTextEncode", "inputs": {"text": text}, "_meta": {"title": title}}
+    return {"1": encode, "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}}}
+
+
+def accept(queue: Queue, id: str, text: str = "a house") -> None:
+    queue.accept(NewJob(id, prompt_of(text), {}, ("2",)), queue.next_number(), True).result()
+
+
+def end(queue: Queue, id: str, text: str = "a house", **facts: Any) -> None:
+    accept(queue, id, text)
+    (job,) = queue.lease("me").result()
+    shown = {"2": {"images": [{"filename": f"{id}.png", "subfolder": "deep", "type": "output"}]}}
+    queue.finish(job, Ending(**{"status": "success", "outputs": shown, **facts})).result()
+
+
+def ids(jobs: list[Any]) -> list[str]:
+    return [job.id for job in jobs]
+
+
+def test_pages_join_without_gap_or_repetition_even_where_jobs_ended_at_the_same_time(tmp_path: Path) -> None:
+    queue = Queue(open_database(f"sqlite:///{tmp_path / 'q.sqlite'}"), clock=lambda: 7.25)
+    for number in range(25):
+        end(queue, f"job{number}")
+    found: list[str] = []
+    before = None
+    while page := Search().page(queue, before, 4):
+        found += ids(page)
+        before = Cursor.read(str(Cursor(page[-1].finished or 0, page[-1].seq)))
+    assert found == [f"job{n}" for n in reversed(range(25))]
+    queue.close()
+
+
+def test_a_page_is_read_with_one_question_of_its_own_size(queue: Queue) -> None:
+    for number in range(30):
+        end(queue, f"job{number}")
+    asked: list[Any] = []
+    event.listen(queue.engine, "before_cursor_execute", lambda *a: asked.append((a[2], a[3])))
+    assert len(Search().page(queue, None, 5)) == 5
+    ((statement, values),) = [(s, v) for s, v in asked if s.startswith("SELECT")]
+    assert "LIMIT" in statement
+    assert 5 in values
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "castle",
+        "CASTLE",
+        "red castle",
+        "textENCODE",
+        "job3.png",
+        "deep/job3",
+        "job3",
+        "größe",
+        "GRÖSSE",
+        '"q"',
+        "50%",
+    ],
+)
+def test_a_search_finds_texts_classes_titles_files_and_ids(queue: Queue, words: str) -> None:
+    end(queue, "job1", "a house", outputs={})
+    end(queue, "job3", 'a red castle, "q" Größe 50%')
+    end(queue, "job2", "a boat", outputs={})
+    found = ids(Search(tuple(words.split())).page(queue, None, 10))
+    assert "job3" in found
+    assert found == (["job2", "job3", "job1"] if words == "textENCODE" else ["job3"])
+
+
+@pytest.mark.parametrize("words", ["class_type", "inputs", "50_", "red_castle", "cas tle", "success"])
+def test_a_search_finds_no_words_of_the_file_format(queue: Queue, words: str) -> None:
+    end(queue, "job3", "a red castle, 50%")
+    found = ids(Search(tuple(words.split())).page(queue, None, 10))
+    assert found == (["job3"] if words == "cas tle" else [])
+
+
+def test_a_search_reads_on_until_the_page_is_full(queue: Queue) -> None:
+    for number in range(230):
+        end(queue, f"job{number}", "rare inputs" if number % 100 == 0 else "a house")
+    assert ids(Search(("inputs",)).page(queue, None, 10)) == ["job200", "job100", "job0"]
+
+
+def test_a_status_selects(queue: Queue) -> None:
+    end(queue, "good")
+    end(queue, "bad", status="error")
+    accept(queue, "waits")
+    queue.cancel_waiting(["waits"]).result()
+    for status, wanted in (("success", "good"), ("error", "bad"), ("cancelled", "waits")):
+        assert ids(Search((), status).page(queue, None, 10)) == [wanted]
+
+
+def test_an_error_tells_its_node_and_its_hint(queue: Queue, registry: Registry) -> None:
+    error = {"node_id": "1", "node_type": "CLIPTextEncode", "exception_message": "too long\nmake it shorter"}
+    end(queue, "bad", status="error", error={**error, "exception_type": "ValueError"}, outputs={})
+    told = card_of(Search().page(queue, None, 1)[0], registry)["error"]
+    assert (told["title"], told["message"], told["hint"]) == ("Prompt", "too long", "make it shorter")
+
+
+def test_a_job_is_called_by_its_prompt() -> None:
+    prompt = {"0": {"class_type": "X", "inputs": {"text": "other"}}, **prompt_of("  a\n red   house ")}
+    assert title_of(prompt) == "a red house"
+    assert title_of({"1": {"class_type": "LoadImage", "inputs": {}}}) == "LoadImage"
+    assert title_of({}) == "no nodes"
+    assert len(title_of(prompt_of("x" * 5000))) == 200
+
+
+@pytest.mark.parametrize("broken", [{"1": None}, {"1": {"inputs": 3, "_meta": 4}}, {"1": {"class_type": 5}}])
+def test_odd_prompts_have_titles_too(broken: Any, registry: Registry) -> None:
+    assert isinstance(title_of(broken), str)
+
+
+def test_of_many_that_wait_the_first_are_shown_and_all_are_counted(queue: Queue) -> None:
+    for number in range(SHOWN_WAITING + 20):
+        accept(queue, f"job{number}", f"picture {number}")
+    titles = Titles()
+    rows = queue.read(lambda connection: waiting(connection, titles))
+    assert [row["title"] for row in rows] == [f"picture {n}" for n in range(SHOWN_WAITING)]
+    assert queue.read(waiting_count) == SHOWN_WAITING + 20
+    asked: list[str] = []
+    event.listen(queue.engine, "before_cursor_execute", lambda *a: asked.append(a[2]))
+    assert queue.read(lambda connection: waiting(connection, titles)) == rows
+    assert not any("prompt" in statement for statement in asked), "prompts are read once"
+
+
+def test_cursors_keep_their_value() -> None:
+    cursor = Cursor(1795250886.8322246, 22)
+    assert Cursor.read(str(cursor)) == cursor
+    assert json.loads(json.dumps(str(cursor))) == "1795250886.8322246-22"
