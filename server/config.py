@@ -41,8 +41,8 @@ class ServerSettings(BaseSettings):
         custom_nodes: Folders of custom node packs, which are code that will be run; none by default.
         input_urls: Hosts that inputs may be fetched from by URL; none by default.
         webhook_secret: Key that webhooks are signed with.
-        webhook_hosts: Hosts beside public ones that webhooks may go to, such as `localhost` or `10.0.0.7:8000`.
-        preview_method: How steps are previewed.
+        webhook_hosts: Hosts beside public ones that webhooks may go to (`localhost`, `10.0.0.7:8000`).
+        preview_method: How steps are previewed on the classic socket; the page always shows them.
         preview_size: Longest side of a preview, in pixels.
         root_page: What stands at `/`: our page, or the editor.
         log_json: Whether logs are JSON lines.

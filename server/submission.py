@@ -1,5 +1,6 @@
 """A submission to the versioned API: read, checked, made into a job of the queue."""
 
+import asyncio
 import difflib
 import json
 import re
@@ -36,7 +37,7 @@ class Asked:
 
     Args:
         uploads: The files that came along, by the name of their part.
-        digest: What tells it from another submission.
+        digest: What tells it from another submission, where it has an Idempotency-Key.
     """
 
     body: Mapping[str, Any]
@@ -51,16 +52,17 @@ async def read_submission(request: web.Request, state: State) -> AsyncIterator[A
     Raises:
         Refused: 400 or 413, it cannot be read.
     """
+    keyed = "Idempotency-Key" in request.headers
     if request.content_type != "multipart/form-data":
         body = await read_object(request, state.server.max_prompt_mb)
-        yield Asked(body, {}, digest_of(body))
+        yield Asked(body, {}, await asyncio.to_thread(digest_of, body) if keyed else "")
         return
     inputs = Inputs(state)
     limits = (state.server.max_upload_mb, state.server.max_prompt_mb)
     async with read_form(request, inputs.assets.folder, *limits, ("job", "workflow")) as form:
         body = _of_fields({name: texts[0] for name, texts in form.fields.items()})
         files = {name: [f.hash, f.name] for name, f in form.files.items()}
-        yield Asked(body, form.files, digest_of(body, files))
+        yield Asked(body, form.files, await asyncio.to_thread(digest_of, body, files) if keyed else "")
 
 
 def _of_fields(fields: dict[str, str]) -> dict[str, Any]:

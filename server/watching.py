@@ -145,8 +145,10 @@ def _plain(entry: Entry) -> dict[str, Any] | None:
     if entry.type == "progress":
         return progress_of(data)
     if entry.type == "preview":
-        jpeg = base64.b64encode(data["jpeg"]).decode()
-        return {"node_id": data["node_id"], "content_type": "image/jpeg", "data_base64": jpeg}
+        picture = data["picture"]
+        encoded = base64.b64encode(picture.data).decode()
+        kind = f"image/{picture.kind}"
+        return {"node_id": data["node_id"], "content_type": kind, "data_base64": encoded}
     if entry.type == "log":
         return {"level": data["level"], "message": data["message"]}
     if entry.type == "cached" and data["nodes"]:

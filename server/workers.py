@@ -162,8 +162,9 @@ class Workers:
     def _preview(self, message: Message) -> None:
         """Encode a picture on another thread; of estimates one of a job at a time, others are left out."""
         estimate = isinstance(message.picture, Pictured)
-        if estimate and (self._server.preview_method == "none" or message.job_id in self._encoding):
+        if estimate and message.job_id in self._encoding:
             return
+        private = estimate and self._server.preview_method == "none"  # for the page and the job's own stream
         self._encoding.add(message.job_id)
 
         def work() -> None:
@@ -172,7 +173,7 @@ class Workers:
             finally:
                 self._encoding.discard(message.job_id)
             if picture is not None:
-                self._later(lambda: self._show(message, picture))
+                self._later(lambda: self._show(message, picture, private))
 
         self._encoders.submit(work)
 
@@ -190,10 +191,11 @@ class Workers:
         if message.type == "executing" and message.sid is not None:
             self._hub.executing[message.sid] = str(message.data["display_node"])
 
-    def _show(self, message: Message, picture: Picture) -> None:
+    def _show(self, message: Message, picture: Picture, private: bool) -> None:
         if stream := self.streams.of(message.job_id):
             stream.add("preview", {"node_id": message.data["node_id"], "picture": picture})
-        self._hub.send_preview(message.sid, plain(picture), described(picture, message.data))
+        if not private:
+            self._hub.send_preview(message.sid, plain(picture), described(picture, message.data))
 
     def _begun(self, job: Job) -> None:
         self.streams.begin(job.id, job.attempt).add("status", {"status": "running"})

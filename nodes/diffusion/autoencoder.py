@@ -10,7 +10,7 @@ from torch import Tensor
 from engine.devices import Devices
 from engine.ports import Port
 from engine.problems import NodeFailure
-from engine.steps import Steps, call
+from engine.steps import Steps, call, run_alone
 from nodes.diffusion.tiles import tiled
 from nodes.diffusion.weights import Recipe
 
@@ -64,6 +64,14 @@ class Vae:
         """
         pixels = yield from self._passed("decode", samples, tile, overlap)
         return _finite(((pixels + 1.0) / 2.0).clamp(0.0, 1.0), "decoding the latent").movedim(1, -1)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """`encoded` at once, for nodes of the ecosystem that call the autoencoder themselves."""
+        return run_alone(self.encoded(pixels))
+
+    def decode(self, samples: Tensor) -> Tensor:
+        """`decoded` at once, for such nodes."""
+        return run_alone(self.decoded(samples))
 
     def batch_key(self, request: Work) -> Hashable:
         """The direction and the shape."""

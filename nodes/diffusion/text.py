@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.devices import Devices
 from engine.ports import Port
-from engine.steps import Steps, call
+from engine.steps import Steps, call, run_alone
 from nodes.diffusion import prompt
 from nodes.diffusion.tokenizer import ClipTokenizer
 from nodes.diffusion.weights import Recipe
@@ -94,6 +94,19 @@ class Clip:
             z = torch.stack([a.embedding for a in answers])
             z = torch.where(weights == 1.0, z, torch.lerp(nothing.embedding.expand_as(z), z, weights))
         return Conditioning((Cond(z.flatten(0, 1)[None], answers[0].pooled[None]),))
+
+    def tokenize(self, text: str) -> str:
+        """What `encode_from_tokens` takes; nodes of the ecosystem encode in these two steps."""
+        return text
+
+    def encode_from_tokens(self, tokens: str, return_pooled: bool = False) -> Any:
+        """`encoded` at once, without textual inversions: the embedding, or it and the pooled one."""
+        (entry,) = run_alone(self.encoded(tokens)).entries
+        return (entry.embedding, entry.pooled) if return_pooled else entry.embedding
+
+    def encode_from_tokens_scheduled(self, tokens: str) -> list[list[Any]]:
+        """The same as a conditioning of plain values."""
+        return run_alone(self.encoded(tokens)).as_plain()
 
     def batch_key(self, _request: Row) -> Hashable:
         """All rows have the same length."""

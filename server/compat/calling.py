@@ -1,16 +1,19 @@
 """Running a pack's node: its instance, its calls over lists, lazy inputs, coroutines, added nodes."""
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
+from engine.files import Files
 from engine.lane import Stopped
 from engine.ports import Blocked
 from engine.problems import NodeFailure
 from engine.running import Running
 from engine.steps import Await, Lazy, NeedAll, Slots, Steps, Subgraph
 from server.compat.context import CALL, Call, Interrupted, in_call, submit, together, under_way
+from server.compat.dynamic import nested
 from server.compat.interface import OWN, Interface
 from server.compat.methods import bound, own_method
 from server.compat.outcomes import Outcome, merged_graph, outcome, shown, slots, wanted_links
@@ -63,7 +66,21 @@ def run(cls: type, face: Interface, /, **inputs: Any) -> Steps[Slots]:
             raise Stopped() from None
     messages = tuple(o.blocked for o in outcomes if o.blocked)
     ran = any(o.blocked is None for o in outcomes)
-    return Slots(slots(outcomes, face.outputs, found), shown(outcomes), messages, ran)
+    ui = _with_digests(shown(outcomes), running)
+    return Slots(slots(outcomes, face.outputs, found), ui, messages, ran)
+
+
+def _with_digests(ui: dict[str, list[Any]], running: Running) -> dict[str, list[Any]]:
+    """What a node shows, its files with their content's hash: if one changes, the node runs again."""
+    env = running.run.services.env
+    if Files not in env:
+        return ui
+    for entry in (e for entries in ui.values() for e in entries if isinstance(e, dict)):
+        with contextlib.suppress(NodeFailure, OSError):
+            path = env[Files].saved(entry)
+            if path is not None:
+                entry.setdefault("sha256", env[Files].sha256(path))
+    return ui
 
 
 class Calls:
@@ -126,6 +143,7 @@ class Calls:
                 results.append(Outcome((Blocked(),) * len(self._face.outputs), blocked=blocker.message or ""))
                 continue
             call = Call(self._running, index)
+            row = nested(row, self._face.paths)
             method = bound(self._cls, self._owner, name, self._hidden)
             if inspect.iscoroutinefunction(method):
                 waiting[i] = in_call(call, method(**row))

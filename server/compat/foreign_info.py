@@ -1,10 +1,9 @@
 """A pack's class as `/object_info` shows it."""
 
 import logging
-import math
-from collections.abc import Mapping
 from typing import Any
 
+from server.compat.jsonable import jsonable
 from server.compat.methods import is_v3
 
 log = logging.getLogger(__name__)
@@ -22,7 +21,7 @@ def object_info(cls: type, name: str, display_name: str, module: str) -> dict[st
             info = info | {"python_module": module}
         else:
             info = _of_dicts(cls, name, display_name, module)
-        found: dict[str, Any] = _jsonable(info)
+        found: dict[str, Any] = jsonable(info)
     except Exception:
         log.warning("node %s cannot be described", name, exc_info=True)
         return None
@@ -53,16 +52,3 @@ def _of_dicts(cls: Any, name: str, display_name: str, module: str) -> dict[str, 
     if hasattr(cls, "API_NODE"):
         info["api_node"] = cls.API_NODE
     return info
-
-
-def _jsonable(value: Any) -> Any:
-    """The value with nothing in it that JSON lacks: packs use sets, enums, numbers without end, mappings."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, Mapping):
-        return {_jsonable(k) if isinstance(k, str) else str(k): _jsonable(value[k]) for k in value}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_jsonable(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, int | float | bool | None) else str(value)

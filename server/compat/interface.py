@@ -1,7 +1,7 @@
 """The interface of a pack's class as the engine's ports, read anew for each workflow."""
 
 import logging
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,7 @@ from engine.graph import is_link
 from engine.node import Value
 from engine.ports import Hidden, Loose, OneOf, Range
 from engine.problems import NodeFailure
+from server.compat.dynamic import MATCH, Path, grown
 from server.compat.methods import Validated, is_v3, validated
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 SOURCES = (
     "PROMPT", "DYNPROMPT", "EXTRA_PNGINFO", "UNIQUE_ID", "AUTH_TOKEN_COMFY_ORG", "API_KEY_COMFY_ORG",
 )  # fmt: skip
+FAR = sys.float_info.max
+"""A bound that is none, and yet is JSON."""
 OWN = "@"
 """Begins the names of ports that the method is not called with."""
 
@@ -28,12 +31,14 @@ class Interface:
     Args:
         raw: Inputs that want the link itself and not the value.
         hidden: The source of each hidden port, by the port's name.
+        paths: Where the values of ports go that another input makes, by the port's name.
     """
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     raw: frozenset[str] = frozenset()
     hidden: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, Path] = field(default_factory=dict)
 
 
 def input_types(cls: type) -> Mapping[str, Any]:
@@ -59,16 +64,20 @@ def interface(cls: type, inputs: Mapping[str, Any] | None = None) -> Interface:
     declared, given = input_types(cls), inputs or {}
     values: dict[str, Value] = {}
     raw: set[str] = set()
+    paths: dict[str, Path] = {}
     unchecked = validated(cls)
     for category in ("required", "optional"):
         specs = declared.get(category, {})  # may be empty and yet hold any name
         names = [*specs.keys(), *(n for n in given if n not in values and n in specs)]
-        for name in dict.fromkeys(names):
-            kind, options = _split(specs[name])
-            if options.get("rawLink"):
-                raw.add(name)
-            lazy = bool(options.get("lazy")) and name not in raw and is_link(given.get(name))
-            values[name] = _value(name, kind, options, category == "optional", lazy, unchecked)
+        for declared_name in dict.fromkeys(names):
+            made = grown(declared_name, category, *_split(specs[declared_name]), given)
+            for name, needed, kind, options, path in made:
+                if path:
+                    paths[name] = path
+                if options.get("rawLink"):
+                    raw.add(name)
+                lazy = bool(options.get("lazy")) and name not in raw and is_link(given.get(name))
+                values[name] = _value(name, kind, options, needed == "optional", lazy, unchecked)
     extras = declared.get("hidden", {})
     hidden = _hidden(cls, extras)
     for name, found in given.items():
@@ -78,12 +87,12 @@ def interface(cls: type, inputs: Mapping[str, Any] | None = None) -> Interface:
     ports = [Value(n, "*", optional=True, facts=(Hidden(s),)) for n, s in hidden.items() if n not in values]
     if getattr(cls, "NOT_IDEMPOTENT", False):
         ports.append(Value(f"{OWN}id", "*", optional=True, facts=(Hidden("UNIQUE_ID"),)))
-    return Interface((*values.values(), *ports), outputs(cls), frozenset(raw), hidden)
+    return Interface((*values.values(), *ports), outputs(cls), frozenset(raw), hidden, paths)
 
 
 def outputs(cls: type) -> tuple[Value, ...]:
     """The output ports of a class."""
-    types = tuple(getattr(cls, "RETURN_TYPES", ()) or ())
+    types = tuple("*" if t == MATCH else t for t in getattr(cls, "RETURN_TYPES", ()) or ())
     names = tuple(getattr(cls, "RETURN_NAMES", ()) or ())
     lists = tuple(getattr(cls, "OUTPUT_IS_LIST", ()) or ())
     return tuple(
@@ -135,6 +144,6 @@ def _value(
             facts.append(OneOf(lambda _: choices))
         elif plain_kind(kind) in ("INT", "FLOAT") and {"min", "max"} & set(options):
             low, high = options.get("min"), options.get("max")
-            facts.append(Range(-math.inf if low is None else low, math.inf if high is None else high))
+            facts.append(Range(-FAR if low is None else low, FAR if high is None else high))
     doc = options.get("tooltip") or ""
     return Value(name, plain_kind(kind), False, lazy, optional, doc=str(doc), facts=tuple(facts))

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.problems import NodeFailure, Wrong
 from server.compat.context import finish
+from server.compat.dynamic import Path, nested
 
 Method = Callable[..., Any]
 
@@ -65,11 +66,14 @@ def _call(cls: type, name: str, arguments: Mapping[str, Any], hidden: Mapping[st
     return finish(result) if inspect.iscoroutine(result) else result
 
 
-def validator(cls: type, hidden: Mapping[str, str]) -> Callable[..., Iterator[Wrong]] | None:
+def validator(
+    cls: type, hidden: Mapping[str, str], paths: Mapping[str, Path]
+) -> Callable[..., Iterator[Wrong]] | None:
     """A node's `check`: the class's own validation, if it has one.
 
     Args:
         hidden: The source of each hidden port, by the port's name.
+        paths: Where the values of ports go that another input makes.
     """
     name = own_method(cls, "VALIDATE_INPUTS", "validate_inputs")
     if name is None:
@@ -78,7 +82,7 @@ def validator(cls: type, hidden: Mapping[str, str]) -> Callable[..., Iterator[Wr
     def check(input_types: Mapping[str, Any], **inputs: Any) -> Iterator[Wrong]:
         wanted = validated(cls)
         known, sources = _apart(inputs, hidden, is_v3(cls))
-        given = {k: v for k, v in known.items() if k in wanted}
+        given = {k: v for k, v in nested(known, paths).items() if k in wanted}
         if "input_types" in wanted:
             given["input_types"] = input_types
         try:
@@ -89,13 +93,15 @@ def validator(cls: type, hidden: Mapping[str, str]) -> Callable[..., Iterator[Wr
             return
         if found is not True:
             text = str(found) if found is not False and found is not None else "the node does not take this"
-            for port in given or [""]:
+            for port in [name for name in given if name not in hidden] or [""]:
                 yield Wrong(port, text)
 
     return check
 
 
-def fingerprinter(cls: type, hidden: Mapping[str, str]) -> Callable[..., str] | None:
+def fingerprinter(
+    cls: type, hidden: Mapping[str, str], paths: Mapping[str, Path]
+) -> Callable[..., str] | None:
     """A node's `fingerprint`: what the class says of state outside its inputs, if it says anything."""
     name = own_method(cls, "IS_CHANGED", "fingerprint_inputs")
     if name is None:
@@ -104,7 +110,7 @@ def fingerprinter(cls: type, hidden: Mapping[str, str]) -> Callable[..., str] | 
     def fingerprint(**inputs: Any) -> str:
         known, sources = _apart(inputs, hidden, is_v3(cls))
         try:
-            return _text(_call(cls, name, known, sources))
+            return _text(_call(cls, name, nested(known, paths), sources))
         except Exception as error:  # the pack's own code: then the node runs each time
             raise NodeFailure(f"{name} raises {type(error).__name__}: {error}") from error
 
@@ -128,8 +134,10 @@ def _text(value: Any) -> str:
     """A text that is equal where the values are.
 
     Raises:
-        ValueError: It is never equal to another (NaN).
+        ValueError: It is never equal to another (NaN), or too large to say.
     """
+    if getattr(value, "shape", ()):
+        raise ValueError("the text of an array leaves most of it out")
     if isinstance(value, float) and math.isnan(value):
         raise ValueError("NaN is never the same")
     if isinstance(value, list | tuple):

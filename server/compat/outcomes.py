@@ -8,6 +8,7 @@ from engine.graph import is_link
 from engine.node import Value
 from engine.ports import Blocked
 from engine.problems import NodeFailure
+from server.compat.jsonable import jsonable
 
 VALUE = "__value__"
 
@@ -132,4 +133,6 @@ def _gave_too_little(outcomes: Sequence[Outcome], slot: int) -> bool:
 def shown(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
     """What the calls show, each kind of thing joined; the kinds are those that the first of them shows."""
     uis = [o.ui for o in outcomes if o.ui]
-    return {key: [entry for ui in uis for entry in ui.get(key, ())] for key in (uis[0] if uis else ())}
+    joined = {key: [entry for ui in uis for entry in ui.get(key, ())] for key in (uis[0] if uis else ())}
+    found: dict[str, list[Any]] = jsonable(joined)
+    return found

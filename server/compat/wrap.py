@@ -53,6 +53,6 @@ def _with_interface(node: Node[..., Any], cls: type, face: Interface) -> Node[..
         fn=partial(run, cls, face),
         inputs=face.inputs,
         outputs=face.outputs,
-        check=validator(cls, face.hidden),
-        fingerprint=fingerprinter(cls, face.hidden),
+        check=validator(cls, face.hidden, face.paths),
+        fingerprint=fingerprinter(cls, face.hidden, face.paths),
     )

@@ -1,21 +1,25 @@
 """Open the queue's database: connection settings, migrations, and what to do with a damaged file."""
 
+import contextlib
 import logging
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from server.queue.tables import METADATA
 
 log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 PATIENCE_S = 15
+MOST_ROWS = 200_000
+"""Row numbers that are tried in a damaged table whose last one cannot be read."""
 
 
 def open_database(url: str) -> Engine:
@@ -66,36 +70,49 @@ def _sqlite_path(url: str) -> Path | None:
 
 
 def _complaint(path: Path) -> str | None:
-    """What is wrong with an SQLite file, or None."""
+    """What is wrong with an SQLite file, or None; one that is only busy or forbidden is not damaged."""
     try:
-        with sqlite3.connect(path, timeout=PATIENCE_S) as connection:
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE_S)) as connection:
             found = connection.execute("PRAGMA quick_check(3)").fetchall()
-    except sqlite3.OperationalError:
-        raise
+    except sqlite3.OperationalError:  # opening it for good tells why
+        return None
     except sqlite3.DatabaseError as error:
         return str(error)
-    finally:
-        if "connection" in locals():
-            connection.close()
     return None if found == [("ok",)] else "; ".join(str(row[0]) for row in found)
 
 
 def _salvaged(url: str, path: Path, complaint: str) -> Engine:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    for suffix in ("", "-wal", "-shm"):
+    """Fill a new database beside the damaged one, then give both their names: a crash loses neither."""
+    new = path.with_name(f"{path.name}.salvaged")
+    _remove(new)
+    engine = _opened(f"sqlite:///{new}")
+    saved = _carry_over(path, engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")  # of the BEGIN that each connection is given
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    aside = _free_name(path)
+    for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
-    engine = _opened(url)
-    saved = _carry_over(aside, engine)
-    log.error(
-        "the queue's database was damaged (%s); it was moved to %s, and %s rows were carried over",
-        complaint,
-        aside.name,
-        saved,
-    )
-    return engine
+    new.rename(path)
+    _remove(new)
+    message = "the queue's database was damaged (%s); it was moved to %s, and %s rows were carried over"
+    log.error(message, complaint, aside.name, saved)
+    return _opened(url)
+
+
+def _free_name(path: Path) -> Path:
+    """A name with the time that no file has."""
+    stem = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (path.with_name(stem + more) for more in ("", *(f"-{i}" for i in range(2, 1_000))))
+    return next(name for name in names if not name.exists())
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _carry_over(damaged: Path, engine: Engine) -> int:
@@ -103,30 +120,41 @@ def _carry_over(damaged: Path, engine: Engine) -> int:
     saved = 0
     old = sqlite3.connect(damaged)
     old.row_factory = sqlite3.Row
+    old.text_factory = lambda data: data.decode("utf-8", "replace")
     try:
         for table in METADATA.sorted_tables:
             known = {c.name for c in table.columns}
-            for rowid in _rowids(old, table.name):
-                try:
-                    row = old.execute(f"SELECT * FROM {table.name} WHERE rowid = ?", (rowid,)).fetchone()
+            with engine.begin() as connection:
+                for row in _rows(old, table.name):
                     values = {k: row[k] for k in row.keys() if k in known}  # noqa: SIM118  (a Row is no dict)
-                    with engine.begin() as connection:
-                        connection.execute(table.insert().values(values))
+                    try:
+                        with connection.begin_nested():
+                            connection.execute(table.insert().values(values))
+                    except (SQLAlchemyError, ValueError, TypeError):
+                        continue
                     saved += 1
-                except (sqlite3.DatabaseError, DatabaseError, OperationalError, TypeError):
-                    continue
     finally:
         old.close()
     return saved
 
 
-def _rowids(old: sqlite3.Connection, table: str) -> list[int]:
+def _rows(old: sqlite3.Connection, table: str) -> Iterator[sqlite3.Row]:
+    """The rows of a table that can be read; no index is asked, it may be what is damaged."""
     try:
-        (last,) = old.execute(f"SELECT max(rowid) FROM {table}").fetchone()
-        found = old.execute(f"SELECT rowid FROM {table}").fetchall()
-        return [r[0] for r in found]
+        (last,) = old.execute(f"SELECT max(rowid) FROM {table} NOT INDEXED").fetchone()
     except sqlite3.DatabaseError:
-        try:
-            return list(range(1, int(last or 0) + 1))
-        except (UnboundLocalError, ValueError):
-            return list(range(1, 100_001))
+        last = MOST_ROWS if _readable(old) else 0
+    row = f"SELECT * FROM {table} NOT INDEXED WHERE rowid = ?"
+    for rowid in range(1, int(last or 0) + 1):
+        with contextlib.suppress(sqlite3.DatabaseError):
+            if (found := old.execute(row, (rowid,)).fetchone()) is not None:
+                yield found
+
+
+def _readable(old: sqlite3.Connection) -> bool:
+    """Whether the file is an SQLite database at all."""
+    try:
+        old.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.DatabaseError:
+        return False
+    return True

@@ -36,6 +36,18 @@ async def editor(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(root / "index.html", headers=FRESH)
 
 
+async def user_style(request: web.Request) -> web.StreamResponse:
+    """The user's own style of the editor: none."""
+    del request
+    return web.Response(content_type="text/css", headers=FRESH)
+
+
+async def templates(request: web.Request) -> web.StreamResponse:
+    """The templates of the editor's makers, by category: none; ours stand under /workflow_templates."""
+    nothing: list[None] | dict[str, None] = {} if "logo" in request.match_info["index"] else []
+    return web.json_response(nothing, headers=FRESH)
+
+
 def editor_mounts() -> list[web.AbstractRouteDef]:
     """What the editor's page loads beside the API: its folders, and single files, at the root."""
     root = web_root()
@@ -58,4 +70,8 @@ def _file(path: Path) -> Handler:
     return send
 
 
-ROUTES = (web.get("/editor", editor),)
+ROUTES = (
+    web.get("/editor", editor),
+    web.get("/user.css", user_style),
+    web.get("/templates/{index:index[^/]*[.]json}", templates),
+)

@@ -157,3 +157,11 @@ def test_an_inpainting_model_is_told_of_the_hole(noise_mask: bool) -> None:
     for entry in (*positive.entries, *negative.entries):
         torch.testing.assert_close(entry.get("concat_latent_image"), grey)
         assert torch.equal(entry.get("concat_mask"), mask[:, None])
+
+
+def test_the_ecosystem_calls_it_at_once() -> None:
+    pixels = pictures(32, 40)
+    latent = vae().encode(pixels)
+    assert torch.equal(latent, run_alone(nodes.vae_encode(pixels=pixels, vae=vae())).samples)
+    decoded = run_alone(nodes.vae_decode(samples=Latent(latent), vae=vae()))
+    assert torch.equal(vae().decode(latent), decoded)

@@ -220,3 +220,15 @@ def test_places_and_ranges_become_options() -> None:
     assert (masked.get("mask_strength"), masked.get("set_area_to_bounds")) == (0.7, True)
     timed = nodes.conditioning_set_timestep_range(conditioning=given, start=0.2, end=0.6).entries[0]
     assert (timed.get("start_percent"), timed.get("end_percent")) == (0.2, 0.6)
+
+
+def test_the_ecosystem_encodes_in_two_steps() -> None:
+    clip, ours = storybook().clip, encoded("a red (house:1.2)")
+    tokens = clip.tokenize("a red (house:1.2)")
+    assert torch.equal(clip.encode_from_tokens(tokens), ours.embedding)
+    embedding, pooled = clip.encode_from_tokens(tokens, return_pooled=True)
+    assert torch.equal(embedding, ours.embedding)
+    assert torch.equal(pooled, ours.pooled)
+    ((embedding, options),) = clip.encode_from_tokens_scheduled(tokens)
+    assert torch.equal(embedding, ours.embedding)
+    assert list(options) == ["pooled_output"]

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,7 +24,7 @@ from engine.files import Files
 from engine.node import node
 from engine.ports import Given, Port, Range, Shown
 from engine.registry import Registry
-from engine.steps import Progress, Steps
+from engine.steps import Progress, Steps, call
 from server import serving
 from server.config import ServerSettings
 
@@ -53,9 +53,20 @@ def keep(*, picture: Picture, prefix: str = "p", files: Annotated[Files, Given()
 def slow(*, picture: Picture, steps: int = 10, seconds: float = 0.02) -> Steps[Picture]:
     """A picture, in steps that take their time."""
     for step in range(steps):
-        time.sleep(seconds)
+        yield from call(Sleeper(), seconds)
         yield Progress(step + 1, steps)
     return picture
+
+
+class Sleeper:
+    """A model whose answers take their time."""
+
+    def batch_key(self, request: Any) -> Hashable:
+        return request
+
+    def answer(self, requests: Sequence[Any]) -> list[Any]:
+        time.sleep(requests[0])
+        return list(requests)
 
 
 @node("Stuck", category="tiny")

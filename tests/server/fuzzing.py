@@ -24,7 +24,22 @@ VALUES: tuple[Any, ...] = (
 CLASSES: tuple[Any, ...] = (
     None, 1, "", " ", [], {}, True, "NoSuchNode", "__class__", "x" * 3_000, "savEimage", "\x00", "Save\ud800",
 )  # fmt: skip
-IDS = ("", " ", "a.b", "💥", "__proto__", "x" * 2_000, "#", "0", "-1", "1:2", "\x00", "null", "../x", "9" * 400)
+IDS = (
+    "",
+    " ",
+    "a.b",
+    "💥",
+    "__proto__",
+    "x" * 2_000,
+    "#",
+    "0",
+    "-1",
+    "1:2",
+    "\x00",
+    "null",
+    "../x",
+    "9" * 400,
+)
 BODY: dict[str, tuple[Any, ...]] = {
     "extra_data": (None, [], 1, "x", {"client_id": 5}, {"client_id": ["a"]}, {"extra_pnginfo": 1},
                    {"extra_pnginfo": {"workflow": float("nan")}}, {"extra_pnginfo": {"\ud800": "\udfff"}}),
@@ -160,7 +175,9 @@ class Mutator:
             case 3:
                 return Mutant("deep", b'{"prompt":' * 5_000 + b"1" + b"}" * 5_000)
             case 4:
-                return Mutant("other JSON", self._chance.choice((b"", b"[]", b"1", b'"x"', b"null", b"{}", b"[" * 999)))
+                return Mutant(
+                    "other JSON", self._chance.choice((b"", b"[]", b"1", b'"x"', b"null", b"{}", b"[" * 999))
+                )
             case 5:
                 return Mutant("a key twice", b'{"prompt":{"1":{},' + text[len(b'{"prompt": {') :])
             case _:
@@ -228,7 +245,9 @@ def judge(answers: Answers, mutant: Mutant, refusal: dict[str, Any]) -> None:
 
 def names_node(refusal: dict[str, Any], id: str) -> bool:
     error = refusal["error"]
-    words = f"{error['message']} {error['details']}".replace(".", " ").replace("'", " ").replace("#", " ").split()
+    words = (
+        f"{error['message']} {error['details']}".replace(".", " ").replace("'", " ").replace("#", " ").split()
+    )
     return id in refusal.get("node_errors", {}) or id in words
 
 

@@ -4,26 +4,26 @@ import asyncio
 import io
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import PIL.Image
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession as Client
+from aiohttp.test_utils import TestServer
 
 from engine.config import read_settings
 from engine.files import Files
 from engine.node import node
 from engine.ports import Given, Port, Range, Shown
 from engine.registry import Registry
-from engine.steps import Progress, Steps
+from engine.steps import Progress, Steps, call
 from server.app import make_app
 from server.config import ServerSettings
 from server.serving import started
 from server.state import State
 
-Client = TestClient[Any, Any]
 Picture = Annotated[Any, Port("PICTURE")]
 GATES: dict[str, threading.Event] = {}
 RAN: list[str] = []
@@ -41,8 +41,23 @@ async def begun(name: str) -> None:
     assert await asyncio.to_thread(BEGUN[name].wait, 20)
 
 
+class Tick:
+    """What a gate asks again and again, so that it can be stopped between two of its steps."""
+
+    def batch_key(self, request: str) -> str:
+        return request
+
+    def answer(self, requests: Sequence[str]) -> list[bool]:
+        return [GATES[request].wait(0.005) for request in requests]
+
+
+TICK = Tick()
+
+
 @node("Paint", category="tiny")
-def paint(*, color: Annotated[int, Range(0, 0xFFFFFF)] = 0, size: Annotated[int, Range(1, 4096)] = 8) -> Picture:
+def paint(
+    *, color: Annotated[int, Range(0, 0xFFFFFF)] = 0, size: Annotated[int, Range(1, 4096)] = 8
+) -> Picture:
     """A picture of one colour."""
     RAN.append("Paint")
     return PIL.Image.new("RGB", (size, size), (color >> 16, color >> 8 & 255, color & 255))
@@ -58,10 +73,10 @@ def keep(*, picture: Picture, prefix: str = "p", files: Annotated[Files, Given()
 @node("Gate", category="tiny")
 def gated(*, picture: Picture, name: str = "") -> Steps[Picture]:
     """A picture, once the gate is open."""
+    yield Progress(1, 4, preview=picture)
     BEGUN[name].set()
-    yield Progress(1, 4)
-    while not GATES[name].wait(0.005):
-        yield Progress(2, 4, preview=None)
+    while not (yield from call(TICK, name))[0]:
+        pass
     return picture
 
 
@@ -115,9 +130,12 @@ def graph(color: int = 1, prefix: str = "p", through: str = "", **inputs: Any) -
 async def served(base: Path, registry: Registry, **settings: Any) -> AsyncIterator[tuple[Client, State]]:
     """A server over a base directory and a client of it, until the block ends."""
     paths = read_settings(base_directory=base, cache=Path("off"), device="cpu")
-    async with started(paths, ServerSettings(**settings), registry) as state:
-        async with TestClient(TestServer(make_app(state))) as client:
-            yield client, state
+    async with (
+        started(paths, ServerSettings(**settings), registry) as state,
+        TestServer(make_app(state)) as server,
+        Client(server.make_url("/")) as client,
+    ):
+        yield client, state
 
 
 async def submit(client: Client, workflow: Any, status: int = 201, headers: Any = None, **more: Any) -> Any:
@@ -139,15 +157,14 @@ async def shown(client: Client, id: str) -> Any:
 async def ended(client: Client, id: str) -> Any:
     """A job once it has ended; waits by long polling."""
     after = ""
-    for _ in range(30):
-        query = f"wait=20{after}"
-        async with client.get(f"/api/v2/jobs/{id}/events?{query}") as response:
-            assert response.status == 200, await response.text()
-            found = await response.json()
-        if found["ended"]:
-            return await shown(client, id)
-        after = f"&after={found['after']}"
-    raise TimeoutError(str(await shown(client, id)))
+    async with asyncio.timeout(60):
+        while True:
+            async with client.get(f"/api/v2/jobs/{id}/events?wait=20{after}") as response:
+                assert response.status == 200, await response.text()
+                found = await response.json()
+            if found["ended"]:
+                return await shown(client, id)
+            after = f"&after={found['after']}"
 
 
 async def run_once(client: Client, workflow: Any, **more: Any) -> Any:

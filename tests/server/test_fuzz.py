@@ -56,7 +56,9 @@ async def test_faults_in_shipped_workflows_are_refused_where_they_are(admitting:
 async def test_faults_in_small_prompts_never_stop_the_worker(working: Any) -> None:
     prompts = [prompt(1, "a"), prompt(2, "b", "Slow", steps=1, seconds=0.0), prompt(3, "c/d", "Raise")]
     judged(await fuzz(working, prompts, 400, seed=2))
-    sent = await working.post("/prompt", json={"prompt": prompt(7, "last"), "prompt_id": "last", "number": -9e9})
+    sent = await working.post(
+        "/prompt", json={"prompt": prompt(7, "last"), "prompt_id": "last", "number": -9e9}
+    )
     assert sent.status == 200
     while not (entry := await (await working.get("/history/last")).json()):
         pass

@@ -1,5 +1,7 @@
 """Nodes that are declared by a schema."""
 
+import hashlib
+
 from packworld import World, n
 
 from engine import events
@@ -63,7 +65,37 @@ def test_previews_are_written_among_the_temporary_files_with_the_workflow(world:
     assert run.status == "success"
     ui = next(e.ui for e in world.told(events.NodeFinished) if e.node_id == "2")
     assert [entry["type"] for entry in ui["images"]] == ["temp", "temp"]
+    path = world.base / "temp" / ui["images"][0]["filename"]
+    assert ui["images"][0]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert ui["animated"] == [False]
-    with Image.open(world.base / "temp" / ui["images"][0]["filename"]) as picture:
+    with Image.open(path) as picture:
         assert picture.size == (8, 4)
         assert set(picture.text) == {"prompt", "latentgraph"}
+
+
+def test_inputs_that_make_more_inputs_come_as_dicts(world: World) -> None:
+    graph = {
+        "1": n("Num", value=5),
+        "2": n("Grows", **{"rows.n0": 1, "rows.n2": ["1", 0], "mode": "scale", "mode.by": 2}),
+        "3": n("Show", value=["2", 0]),
+    }
+    world.run(graph)
+    assert world.texts() == ["({'n0': 1, 'n2': 5}, {'mode': 'scale', 'by': 2.0}, None)"]
+    graph["2"] = n("Grows", **{"rows.n0": 1, "mode": "none", "same": ["1", 0]})
+    world.run(graph)
+    assert world.texts() == ["({'n0': 1}, {'mode': 'none'}, 5)"]
+
+
+def test_inputs_that_make_more_inputs_are_checked(world: World) -> None:
+    graph = {"2": n("Grows", **{"rows.n0": 10, "mode": "scale"}), "3": n("Show", value=["2", 0])}
+    assert [p[:2] for p in world.problems(graph)] == [
+        ("value_bigger_than_max", "rows.n0"),
+        ("required_input_missing", "mode.by"),
+    ]
+    graph["2"] = n("Grows", **{"rows.n1": 1, "mode": "scale", "mode.by": "7"})
+    assert [p[:2] for p in world.problems(graph)] == [("required_input_missing", "rows.n0")]
+    graph["2"]["inputs"]["rows.n0"] = 1
+    assert world.problems(graph) == [("custom_validation_failed", "mode", "not by seven")]
+    graph["1"] = n("Flexible")
+    graph["2"] = n("Grows", **{"rows.n0": 1, "mode": "none", "same": ["1", 0]})
+    assert [p[:2] for p in world.problems(graph)] == [("return_type_mismatch", "same")]

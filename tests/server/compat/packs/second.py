@@ -133,12 +133,37 @@ class Previews(io.ComfyNode):
         return io.NodeOutput(ui=ui.PreviewImage(image, cls=cls))
 
 
+class Grows(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        rows = io.Autogrow.TemplatePrefix(io.Int.Input("n", min=0, max=9), prefix="n", min=1, max=4)
+        scale = io.DynamicCombo.Option("scale", [io.Float.Input("by"), io.String.Input("why", optional=True)])
+        same = io.MatchType.Template("same", [io.Int, io.Float])
+        return io.Schema(
+            node_id="Grows",
+            inputs=[
+                io.Autogrow.Input("rows", template=rows),
+                io.DynamicCombo.Input("mode", options=[scale, io.DynamicCombo.Option("none", [])]),
+                io.MatchType.Input("same", template=same, optional=True),
+            ],
+            outputs=[io.MatchType.Output(same, display_name="same")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, mode):
+        return True if mode.get("by") != 7 else "not by seven"
+
+    @classmethod
+    def execute(cls, rows, mode, same=None):
+        return io.NodeOutput(repr((rows, mode, same)))
+
+
 class Second(ComfyExtension):
     async def on_load(self):
         LOADED.append(self)
 
     async def get_node_list(self):
-        return [Scale, Prompted, Guarded, Chosen, Expands, ExpandsUnasked, Blocks, Previews]
+        return [Scale, Prompted, Guarded, Chosen, Expands, ExpandsUnasked, Blocks, Previews, Grows]
 
 
 async def comfy_entrypoint():

@@ -1,5 +1,6 @@
 """All that a schema is made of, under one name."""
 
+from comfy_api.latest._dynamic import Autogrow, DynamicCombo, MatchType
 from comfy_api.latest._kinds import *
 from comfy_api.latest._node import ComfyNode, _ComfyNodeBaseInternal
 from comfy_api.latest._ports import (
@@ -23,6 +24,7 @@ from comfy_api.latest._widgets import Boolean, Combo, Float, Int, MultiCombo, Mu
 _ComfyType, _UIOutput = ComfyType, UIOutput
 
 __all__ = [
+    "Autogrow",
     "Boolean",
     "Combo",
     "ComfyNode",
@@ -30,12 +32,14 @@ __all__ = [
     "ComfyTypeI",
     "ComfyTypeIO",
     "Custom",
+    "DynamicCombo",
     "Float",
     "FolderType",
     "Hidden",
     "HiddenHolder",
     "Input",
     "Int",
+    "MatchType",
     "MultiCombo",
     "MultiType",
     "NodeOutput",

@@ -1,0 +1,185 @@
+"""A worker: runs what waits, whatever goes wrong goes on, stops what it is told to, puts back what it leaves."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from server.running import Running
+from tests.server.crew import Crew
+from tests.server.faulty import prompt
+
+
+@pytest.fixture
+def crew(tmp_path: Path) -> Iterator[Crew]:
+    crew = Crew(tmp_path)
+    crew.worker.start()
+    yield crew
+    crew.close()
+
+
+def status(crew: Crew, id: str) -> str:
+    job = crew.queue.job(id)
+    assert job is not None
+    return job.status
+
+
+def waits_at_gate(crew: Crew) -> None:
+    assert crew.gates.come.acquire(timeout=30)
+
+
+def disk_full() -> OperationalError:
+    return OperationalError("", {}, sqlite3.OperationalError("database or disk is full"))
+
+
+def test_jobs_are_taken_one_after_the_other_and_their_ends_told_once_committed(crew: Crew) -> None:
+    for id in "abc":
+        crew.put(id, prompt(ord(id), id))
+    assert crew.ended("c")[1].status == "success"
+    story = [(kind, what[0].id if kind == "ended" else what.id) for kind, what in crew.seen if kind != "message"]
+    assert story == [(kind, id) for id in "abc" for kind in ("taken", "ended")]
+    assert [status(crew, id) for id in "abc"] == ["success"] * 3
+
+
+def test_two_jobs_at_once_are_both_under_way(tmp_path: Path) -> None:
+    crew = Crew(tmp_path, at_once=2)
+    crew.worker.start()
+    crew.put("a", prompt(1, "a", "Gate"))
+    crew.put("b", prompt(2, "b", "Gate"))
+    crew.put("c", prompt(3, "c"))
+    crew.until("taken", "b")
+    assert sorted(crew.worker.running) == ["a", "b"]
+    assert status(crew, "c") == "pending"
+    crew.gates.open.set()
+    assert crew.ended("c")[1].status == "success"
+    crew.close()
+
+
+def test_a_running_job_is_cancelled_at_its_next_step_and_the_next_one_runs(crew: Crew) -> None:
+    crew.put("a", prompt(1, "a", "Gate"))
+    crew.put("b", prompt(2, "b"))
+    waits_at_gate(crew)
+    assert crew.worker.cancel("b") == []
+    assert crew.worker.cancel("a") == ["a"]
+    assert crew.ended("a")[1].status == "cancelled"
+    assert crew.ended("b")[1].status == "success"
+
+
+def test_a_job_that_was_to_be_cancelled_when_it_was_put_back_ends_when_it_is_taken_again(crew: Crew) -> None:
+    crew.put("a", prompt(1, "a", "Gate"))
+    waits_at_gate(crew)
+    crew.queue.ask_to_cancel("a").result()
+    crew.queue.release(*crew.queue.running()).result()
+    crew.worker.cancel("a")  # the first attempt is nobody's any more
+    crew.until("taken", "a")
+    crew.until("taken", "a")
+    assert crew.ended("a")[1].status == "cancelled"
+    assert [kind for kind, _ in crew.seen if kind != "message"] == ["taken", "taken", "ended"]
+
+
+def test_a_paused_job_waits_until_it_is_resumed(crew: Crew) -> None:
+    crew.put("a", prompt(1, "a", "Gate"))
+    waits_at_gate(crew)
+    crew.worker.cancel("a", put_back=True)
+    crew.until("put back", "a")
+    assert status(crew, "a") == "paused"
+    crew.gates.open.set()
+    assert crew.queue.move("a", ("paused",), "pending").result()
+    crew.worker.wake()
+    assert crew.ended("a")[1].status == "success"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_wants_a_job_to_end_has_the_last_word_over_who_puts_it_back(crew: Crew, first: bool) -> None:
+    crew.put("a", prompt(1, "a", "Gate"))
+    waits_at_gate(crew)
+    (running,) = crew.worker._running.values()
+    running.cancel(put_back=first)
+    running.cancel(put_back=not first)
+    assert crew.ended("a")[1].status == "cancelled"
+
+
+def test_a_fault_of_ours_ends_the_job_with_an_error_and_the_worker_goes_on(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: Running) -> Any:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(Running, "run", broken)
+    crew.put("a", prompt(1, "a"))
+    _, ending = crew.ended("a")
+    assert ending.status == "error"
+    assert ending.error is not None
+    assert "a bug" in ending.error["exception_message"]
+    monkeypatch.undo()
+    crew.put("b", prompt(2, "b"))
+    assert crew.ended("b")[1].status == "success"
+
+
+@pytest.mark.parametrize("error", [disk_full(), ValueError("a row that cannot be read"), RuntimeError()])
+def test_a_lease_that_fails_is_tried_again(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    lease, failed = crew.queue.lease, threading.Event()
+
+    def failing(*args: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise error
+        return lease(*args)
+
+    monkeypatch.setattr(crew.queue, "lease", failing)
+    crew.put("a", prompt(1, "a"))
+    assert crew.ended("a")[1].status == "success"
+    assert failed.is_set()
+
+
+@pytest.mark.parametrize("put_back", [False, True])
+def test_an_end_that_cannot_be_committed_is_tried_until_it_is(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch, put_back: bool
+) -> None:
+    name = "release" if put_back else "finish"
+    real, times = getattr(crew.queue, name), iter(range(10))
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        if next(times) < 1:
+            raise disk_full()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(crew.queue, name, failing)
+    crew.put("a", prompt(1, "a", "Gate"))
+    waits_at_gate(crew)
+    crew.worker.cancel("a", put_back=put_back)
+    crew.until("put back" if put_back else "ended", "a")
+    assert next(times) == 2
+    assert status(crew, "a") == ("paused" if put_back else "cancelled")
+
+
+def test_an_end_is_not_told_where_the_job_is_anothers_by_now(crew: Crew) -> None:
+    crew.put("a", prompt(1, "a", "Gate"))
+    waits_at_gate(crew)
+    crew.queue.recover(all_owners=True).result()
+    (theirs,) = crew.queue.lease("other").result()
+    crew.gates.open.set()
+    crew.put("b", prompt(2, "b"))
+    crew.ended("b")
+    assert ("ended", "a") not in [(kind, what[0].id) for kind, what in crew.seen if kind == "ended"]
+    assert (status(crew, "a"), theirs.attempt) == ("running", 2)
+
+
+def test_stopping_puts_back_what_does_not_end_in_time(tmp_path: Path) -> None:
+    crew = Crew(tmp_path)
+    crew.worker.start()
+    crew.put("a", prompt(1, "a", "Gate"))
+    crew.put("b", prompt(2, "b"))
+    waits_at_gate(crew)
+    assert crew.worker.stop(0.05)
+    job = crew.queue.job("a")
+    assert job is not None
+    assert (job.status, job.attempt, job.owner) == ("pending", 0, None)
+    assert status(crew, "b") == "pending"
+    crew.close()
