@@ -8,7 +8,7 @@ from pathlib import Path
 
 NUMBER = re.compile(r"(?<=_)(\d{1,18})_")
 DRAFT = ".draft-"
-"""How the names of drafts begin; what a kill leaves of them is swept when a server starts."""
+"""How the names of drafts begin, before their process; a server sweeps what a kill leaves of them."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -56,7 +56,7 @@ def draft(folder: Path, suffix: str, content: bytes | Callable[[Path], object], 
     Raises:
         OSError: It cannot be written; nothing is left behind.
     """
-    fd, name = tempfile.mkstemp(prefix=DRAFT, suffix=suffix, dir=folder)
+    fd, name = tempfile.mkstemp(prefix=f"{DRAFT}{os.getpid()}-", suffix=suffix, dir=folder)
     path = Path(name)
     try:
         if isinstance(content, bytes):
@@ -90,7 +90,19 @@ def last_numbers(folder: Path) -> dict[str, int]:
 
 def sweep(folder: Path) -> int:
     """Remove the drafts that ended processes left in a folder and below; gives how many there were."""
-    found = [p for p in folder.rglob(f"{DRAFT}*") if p.is_file()]
+    found = [p for p in folder.rglob(f"{DRAFT}*") if p.is_file() and not _is_being_written(p)]
     for path in found:
         path.unlink(missing_ok=True)
     return len(found)
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether the process that began a draft is there still."""
+    pid = path.name.removeprefix(DRAFT).partition("-")[0]
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -15,11 +15,15 @@ ONCE = ("/internal/", "/api/", "/assets", "/page", "/metrics", "/openapi.json")
 """Paths that exist under one name only."""
 
 
-def make_app(state: State) -> web.Application:
-    """The server's application; its lifetime is that of the state."""
+def make_app(state: State, body_s: float = connections.BODY_S) -> web.Application:
+    """The server's application; its lifetime is that of the state.
+
+    Args:
+        body_s: Seconds that a body may stand still.
+    """
     app = web.Application(
         client_max_size=int(state.server.max_upload_mb * 2**20),
-        middlewares=[state.metrics.middleware, guard.errors, guard.callers, connections.watch_bodies()],
+        middlewares=[state.metrics.middleware, guard.errors, guard.callers, connections.watch_bodies(body_s)],
     )
     app[STATE] = state
     app[LOG_LINES] = state.logs

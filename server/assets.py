@@ -177,7 +177,7 @@ class Assets:
 
         def write(connection: Connection) -> bool:
             gone = delete(assets).where(assets.c.id == id).returning(assets.c.hash, assets.c.output)
-            found = connection.execute(gone).tuples().one_or_none()
+            found = connection.execute(gone).one_or_none()
             if found is None:
                 return False
             digest, output = found
@@ -192,9 +192,9 @@ class Assets:
 
         return self._queue.writer.submit(write).result()
 
-    def sweep(self) -> "Future[int]":
-        """Remove what nothing refers to any more; gives how many blobs."""
-        old = blobs.c.created < time.time() - YOUNG_S
+    def sweep(self, older_than: float = YOUNG_S) -> "Future[int]":
+        """Remove what nothing refers to any more, once it is so many seconds old; gives how many blobs."""
+        old = blobs.c.created < time.time() - older_than
         return self._queue.writer.submit(lambda connection: self._sweep(connection, old))
 
     # ------------------------------------------------------------ within a transaction

@@ -13,11 +13,11 @@ EPILOG = """[bold]Examples[/]
 
 latentgraph serve
 
-latentgraph serve --port 9000 --base-directory ~/pictures --preview-method latent2rgb
+latentgraph serve --port 9000 --base-directory ~/pictures
 
 latentgraph serve --listen 0.0.0.0 --token "$(cat token.txt)"
 
-curl localhost:8188/prompt -d "{\\"prompt\\": $(cat workflows/text_to_image.json)}"
+curl localhost:8188/prompt -d "{\\"prompt\\": $(cat workflow.json)}"
 """
 BARE = {"--listen": "0.0.0.0,::", "--enable-cors-header": "*"}
 """What flags mean that may stand without a value."""
@@ -44,11 +44,11 @@ def register(app: typer.Typer) -> None:
 def serve(
     host: Annotated[
         str | None,
-        typer.Option("--host", "--listen", help="Addresses to listen on.  [default: 127.0.0.1]"),
+        typer.Option("--host", "--listen", help="Addresses to listen on.  \\[default: 127.0.0.1]"),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port.  [default: 8188]")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port.  \\[default: 8188]")] = None,
     base_directory: Annotated[
-        Path | None, typer.Option(help="Folder with models, input, output, temp and user.  [default: here]")
+        Path | None, typer.Option(help="Folder with models, input, output, temp and user.  \\[default: here]")
     ] = None,
     output_directory: Annotated[Path | None, typer.Option(help="Folder for outputs.")] = None,
     input_directory: Annotated[Path | None, typer.Option(help="Folder for inputs.")] = None,
@@ -64,10 +64,10 @@ def serve(
         bool, typer.Option("--allow-anonymous", help="Listen on other addresses without a token.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(help="Worker processes; 0 runs jobs in the server's own.  [default: 0]")
+        int | None, typer.Option(help="Worker processes; 0 runs jobs in the server's own.  \\[default: 0]")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, …  [default: a GPU if there is one]")
+        str | None, typer.Option(help="cpu, cuda, cuda:1, …  \\[default: a GPU if there is one]")
     ] = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="The same as --device cpu.")] = False,
     preview_method: Annotated[

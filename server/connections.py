@@ -74,7 +74,7 @@ def most_connections() -> tuple[int, int]:
     return most, most // 2
 
 
-def watch_bodies(seconds: float = BODY_S) -> Middleware:
+def watch_bodies(seconds: float) -> Middleware:
     """The middleware that gives up requests whose body does not come on."""
 
     @web.middleware

@@ -29,8 +29,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Refused as refused:
         response = answer_of(request, refused)
     except web.HTTPException as raised:
-        raised.headers.update(HEADERS)
-        raise
+        response = told(request, raised)
     except SQLAlchemyError as error:
         log.error("the database does not answer: %s", error)
         busy = Refused(
@@ -43,7 +42,22 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     if not response.prepared:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
+        _let_read(request, response)
     return response
+
+
+def told(request: web.Request, raised: web.HTTPException) -> web.Response:
+    """An answer that was raised: with the text that its handler gave it, else as JSON."""
+    if raised.text == f"{raised.status}: {raised.reason}" and raised.status >= 400:
+        code, method = raised.reason.lower().replace(" ", "_"), request.method
+        response = answer_of(
+            request, Refused(raised.status, code, f"{raised.reason}: {method} {request.path}")
+        )
+        if "Allow" in raised.headers:
+            response.headers["Allow"] = raised.headers["Allow"]
+        return response
+    headers = {k: v for k, v in raised.headers.items() if k not in ("Content-Type", "Content-Length")}
+    return web.Response(status=raised.status, text=raised.text, headers=headers)
 
 
 def answer_of(request: web.Request, refused: Refused) -> web.Response:
@@ -74,15 +88,18 @@ async def callers(request: web.Request, handler: Handler) -> web.StreamResponse:
     if _cross_site(request) and "*" not in settings.allowed_origins and origin is None:
         raise Refused(403, "origin_refused", "pages of other sites may not call; see allowed_origins")
     if request.method == "OPTIONS":
-        return _with_cors(web.Response(), origin, settings)
+        return web.Response()
     if settings.token and not _open(request.path) and not _has_token(request, settings.token):
         raise Refused(401, "token_missing", "send the header `Authorization: Bearer <token>`")
-    return _with_cors(await handler(request), origin, settings)
+    return await handler(request)
 
 
 def host_allowed(host: str, settings: ServerSettings) -> bool:
     """Whether a Host header names this server: loopback, an address it listens on, or an allowed name."""
-    name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
     if name == "localhost" or name.endswith(".localhost") or "*" in settings.allowed_hosts:
         return True
     if name in (h.strip() for h in (*settings.allowed_hosts, *settings.host.split(","))):
@@ -106,7 +123,7 @@ def origin_allowed(origin: str, request: web.Request, settings: ServerSettings) 
         return False
     if not there.hostname or there.hostname != here.hostname:
         return False
-    return ports[1] is None or ports[0] == ports[1] or there.port is None
+    return ports[1] is None or ports[0] == ports[1]  # a proxy may leave the port out of Host
 
 
 def _cross_site(request: web.Request) -> bool:
@@ -126,12 +143,11 @@ def _has_token(request: web.Request, token: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
 
 
-def _with_cors(
-    response: web.StreamResponse, origin: str | None, settings: ServerSettings
-) -> web.StreamResponse:
-    if origin and settings.allowed_origins and not response.prepared:
+def _let_read(request: web.Request, response: web.StreamResponse) -> None:
+    """Say to the browser that a page of an allowed origin may read this answer."""
+    settings, origin = state_of(request).server, request.headers.get("Origin")
+    if origin and settings.allowed_origins and origin_allowed(origin, request, settings):
         response.headers["Access-Control-Allow-Origin"] = "*" if "*" in settings.allowed_origins else origin
         response.headers["Access-Control-Allow-Methods"] = "POST, GET, DELETE, PUT, PATCH, HEAD, OPTIONS"
         response.headers["Access-Control-Allow-Headers"] = "Content-Type, Authorization, Idempotency-Key"
         response.headers["Vary"] = "Origin"
-    return response

@@ -11,6 +11,8 @@ from engine.problems import Problem
 
 SIDES = (("width", "height"), ("target_width", "target_height"))
 COUNTS = ("batch_size", "length", "amount")
+MOST = 10**18
+"""Larger numbers count as this one: they may be too large for a float."""
 BYTES_A_PIXEL = 12
 """Three float32 channels, as pictures are computed with."""
 
@@ -46,14 +48,11 @@ def too_big(graph: Graph, megapixels: float) -> Iterator[Problem]:
 
 def _pixels(node: GraphNode) -> tuple[float, str]:
     """The pixels that a node is asked for, and the input that asks for most."""
-    literals = node.literals
-    found = 0.0
-    for width, height in SIDES:
-        if _number(literals.get(width)) and _number(literals.get(height)):
-            found = max(found, float(literals[width]) * float(literals[height]))
+    ports = (p for p in (*sum(SIDES, ()), *COUNTS) if _number(node.literals.get(p)))
+    asked = {p: float(min(node.literals[p], MOST)) for p in ports}
+    found = max((asked[w] * asked[h] for w, h in SIDES if w in asked and h in asked), default=0.0)
     if not found:
         return 0.0, ""
-    asked = {p: float(literals[p]) for p in (*sum(SIDES, ()), *COUNTS) if _number(literals.get(p))}
     counts = [asked[p] for p in COUNTS if p in asked]
     return found * math.prod(max(1.0, c) for c in counts), max(asked, key=lambda p: asked[p])
 

@@ -38,6 +38,11 @@ class Stream:
         self.progress: Mapping[str, Any] = {}
         """The last progress that it told."""
 
+    @property
+    def last(self) -> int:
+        """The number of its last event."""
+        return self._n
+
     def add(self, type: str, data: Mapping[str, Any]) -> None:
         """Tell something."""
         if self.ended:
@@ -94,10 +99,10 @@ class Streams:
         return self._live.get(job_id) or self._ended.get(job_id)
 
     def begin(self, job_id: str, attempt: int) -> Stream:
-        """The stream of a job that waits or runs; that of an earlier attempt goes on."""
+        """The stream of a job that waits or runs; that of an earlier attempt goes on, a retry counts on."""
         if job_id not in self._live:
-            self._ended.pop(job_id, None)
-            self._live[job_id] = Stream(attempt * STRIDE)
+            before = self._ended.pop(job_id, None)
+            self._live[job_id] = Stream(max(attempt * STRIDE, before.last if before else 0))
         return self._live[job_id]
 
     def end(self, job_id: str) -> None:

@@ -1,5 +1,6 @@
 """What a run tells: the engine's events as the classic messages, and what the history keeps of them."""
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -138,7 +139,7 @@ class Telling:
                 "executed": list(self.executed),
                 "exception_message": (event.exception_message or event.message) + "\n" + event.hint,
                 "exception_type": event.exception_type.removeprefix("builtins."),
-                "traceback": event.details.splitlines(keepends=True),
+                "traceback": [_from_root(line) for line in event.details.splitlines(keepends=True)],
                 "current_inputs": {k: [v] for k, v in event.inputs.items()},
                 "current_outputs": [*self.reused, *self.executed],
             }
@@ -260,6 +261,14 @@ def _shown(entry: Any) -> Any:
     if isinstance(entry, dict) and "sha256" in entry:
         return {k: v for k, v in entry.items() if k != "sha256"}
     return entry
+
+
+def _from_root(line: str) -> str:
+    """A line of a traceback that names its file from where modules are found, not by absolute path."""
+    for root in sorted(filter(None, sys.path), key=len, reverse=True):
+        if f'"{root}/' in line:
+            return line.replace(f'"{root}/', '"')
+    return line
 
 
 def _now() -> int:

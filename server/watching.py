@@ -44,7 +44,7 @@ class Watch:
         """What to begin with: what came since the client was here last, or how things are now."""
         stream = self._stream = await self._opened()
         known = stream.after(0) if stream else []
-        last = known[-1].n if known else 0
+        last = stream.last if stream else 0
         if known and known[0].n - 1 <= self.n <= last:
             found = await self._shown([entry for entry in known if entry.n > self.n])
             self.n = max(self.n, last)
@@ -96,7 +96,7 @@ class Watch:
         return [*found, *(Told(n, "output", o.as_json(job.id, look.base, until)) for o in made)]
 
     async def _status(self, n: int, status: str | None = None) -> Told:
-        word = STATUS[status or self._job.status]
+        word = "queued" if status == "queued" else STATUS[status or self._job.status]
         at = None
         if word == "queued":
             at = await asyncio.to_thread(position, self._state.queue, self._job)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from engine.config import Settings
+from engine.drafts import sweep
+from engine.files import Files
 from engine.runner import Engine
 from server.config import ServerSettings
 from server.hub import Hub
@@ -39,7 +41,7 @@ class Workers:
         metrics: Metrics,
     ) -> None:
         self._queue, self._hub, self.streams, self._server = queue, hub, streams, server
-        self._metrics = metrics
+        self._metrics, self._files = metrics, engine.env[Files]
         told = Told(self._message, self._taken, self._ended, self._put_back, metrics.event)
         self._workers: list[Worker | ProcessWorker] = [
             ProcessWorker(settings, server, told, self._lost) for _ in range(server.workers)
@@ -146,6 +148,8 @@ class Workers:
 
     def _lost(self, jobs: list[Job]) -> None:
         """The process that ran these jobs has ended; they are another's to run."""
+        for role in ("output", "temp"):
+            sweep(self._files.folders[role][0])
         for owner in {job.owner for job in jobs}:
             self._queue.recover(owner=owner).result()
         for job in jobs:

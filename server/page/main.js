@@ -12,6 +12,7 @@ const BUSY = 1000, IDLE = 5000, NUDGED = 100;
 let timer;
 let polling = false;
 let again = false;
+let nudged = false;
 
 async function poll() {
   clearTimeout(timer);
@@ -34,10 +35,11 @@ async function poll() {
   if (!document.hidden) timer = setTimeout(poll, wait);
 }
 
+// However often it is called, it polls soon, and not more often than that.
 function nudge() {
-  if (document.hidden) return;
-  clearTimeout(timer);
-  timer = setTimeout(poll, NUDGED);
+  if (document.hidden || nudged) return;
+  nudged = true;
+  setTimeout(() => ((nudged = false), poll()), NUDGED);
 }
 
 // On narrow screens one part is shown at a time.

@@ -28,9 +28,9 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     if "wait" in request.query or request.headers.get("Accept", "").startswith("application/json"):
         return await _polled(request, job)
     watch = Watch(state_of(request), job, look_of(request), _after(request))
+    found = await watch.first()
     response = web.StreamResponse(headers=_HEADERS)
     await response.prepare(request)
-    found = await watch.first()
     while True:
         await response.write(b"".join(map(_frame, found)) or b": still here\n\n")
         if any(told.over for told in found):

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from server.assets import Assets
 from server.idempotency import under_way
 from server.jobview import STATUS, Look, brief, progress_of, view
-from server.live import STRIDE, Stream
+from server.live import Stream
 from server.queue.jobs import ENDED, Job, Status
 from server.queue.listing import Wanted, newest, position
 from server.routes.prompt import cancel_waiting, put
@@ -117,14 +116,11 @@ async def post_cancel_many(request: web.Request) -> web.StreamResponse:
 async def post_retry(request: web.Request) -> web.StreamResponse:
     """Run an ended job again, under its id; what is in the cache need not be made again."""
     state, job = state_of(request), await job_of(request)
-    stream = state.workers.streams.of(job.id)
-    told = stream.after(0) if stream else []
     if not await asyncio.wrap_future(state.queue.move(job.id, ENDED, "pending")):
         text = f"the job has not ended; it is {STATUS[(await job_of(request)).status]}"
         raise Refused(409, "not_ended", text)
     job = await job_of(request)
-    after = told[-1].n // STRIDE + 1 if told else 0  # numbers of events go on where they were
-    state.workers.accepted(replace(job, attempt=max(job.attempt, after)))
+    state.workers.accepted(job)
     return await _shown(request, job)
 
 
@@ -132,11 +128,11 @@ async def post_pause(request: web.Request) -> web.StreamResponse:
     """Put a job aside: one that waits at once, one that runs at its next step, until it is resumed."""
     state, job = state_of(request), await job_of(request)
     stream = state.workers.streams.of(job.id)
-    told = stream.after(0) if stream else []
+    last = stream.last if stream else 0
     if not await asyncio.wrap_future(state.queue.move(job.id, ("pending",), "paused")):
         told_so = await _running_told(job.id, state.workers.pause)
         if told_so and stream:
-            await _put_aside(stream, told[-1].n if told else 0)
+            await _put_aside(stream, last)
     job = await job_of(request)
     if job.ended:
         raise Refused(409, "ended", f"the job has ended; it is {STATUS[job.status]}")

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.cache.disk import DiskTier
-from engine.drafts import write_whole
+from engine.drafts import sweep, write_whole
 from engine.files import Files, expand_prefix, inside
 from engine.problems import NodeFailure
 
@@ -254,3 +254,18 @@ def test_the_index_of_a_model_folder_names_no_folder_outside(tmp_path: Path) -> 
     before = files.digest("checkpoints", "m")
     (tmp_path / "other" / "x").write_text("2")
     assert files.digest("checkpoints", "m") == before
+
+
+def test_only_drafts_of_ended_processes_are_swept(tmp_path: Path) -> None:
+    child = multiprocessing.get_context("spawn").Process(target=int)
+    child.start()
+    child.join()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / f".draft-{child.pid}-abc.png").write_bytes(b"half")
+    (tmp_path / f".draft-{os.getpid()}-abc.png").write_bytes(b"half")
+    (tmp_path / "whole.png").write_bytes(b"whole")
+    assert sweep(tmp_path) == 1
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == [
+        f".draft-{os.getpid()}-abc.png",
+        "whole.png",
+    ]

@@ -18,7 +18,7 @@ from engine.registry import Registry
 from engine.steps import Progress, Steps, call
 from server.app import make_app
 from server.config import read_server_settings
-from server.connections import HEAD_S, make_runner
+from server.connections import BODY_S, HEAD_S, make_runner
 from server.serving import started
 from server.state import State
 
@@ -77,6 +77,7 @@ class Served:
     state: State
     session: ClientSession
     address: str
+    runner: web.AppRunner
 
     async def get(self, path: str, **how: Any) -> Any:
         async with self.session.get(self.address + path, **how) as answer:
@@ -109,18 +110,18 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    base: Path, registry: Registry, head_s: float = HEAD_S, app: web.Application | None = None, **server: Any
+    base: Path, registry: Registry, head_s: float = HEAD_S, body_s: float = BODY_S, **server: Any
 ) -> AsyncIterator[Served]:
     """A server on a free port of 127.0.0.1, with our nodes beside the installed ones."""
     LET_GO.clear()
     settings = read_settings(base_directory=base, cache=base / "cache", device="cpu")
     async with started(settings, read_server_settings(**server), registry.with_nodes(*NODES)) as state:
-        runner = make_runner(make_app(state), head_s)
+        runner = make_runner(make_app(state, body_s), head_s)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
             async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as session:
-                yield Served(state, session, f"http://127.0.0.1:{runner.addresses[0][1]}")
+                yield Served(state, session, f"http://127.0.0.1:{runner.addresses[0][1]}", runner)
         finally:
             LET_GO.set()
             await state.hub.close()

@@ -22,6 +22,7 @@ MAY_BE_MISSING = (
 HARMLESS = (
     "Failed to load resource",  # which, the responses tell
     "Failed to fetch: 404",
+    "Prompt execution failed",  # a prompt that a test makes wrong
     "Refused to apply style",
     "api.comfy.org",
     "Network Error",

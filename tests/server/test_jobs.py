@@ -11,6 +11,7 @@ from tests.server.jobs_app import (
     RAN,
     begun,
     ended,
+    frames,
     gate,
     graph,
     painted,

@@ -1,0 +1,70 @@
+"""Worker processes: they run the server's jobs, their deaths cost nothing, and they end with their parent."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from engine.config import read_settings
+from server.config import read_server_settings
+from server.queue.jobs import Job, NewJob
+from server.serving import started
+from server.state import State
+
+PATIENCE_S = 60.0
+
+
+def prompt(color: int, size: int = 8) -> dict[str, Any]:
+    image = {"width": size, "height": size, "batch_size": 1, "color": color}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": image},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": f"c{color}"}},
+    }
+
+
+def children() -> list[psutil.Process]:
+    """The worker processes; Python's own resource tracker is not one."""
+    found = psutil.Process().children()
+    return [p for p in found if any("spawn_main" in part for part in p.cmdline())]
+
+
+async def sent(state: State, color: int) -> Job:
+    new = NewJob(f"job-{color}", prompt(color), {}, ("2",))
+    job = await asyncio.wrap_future(state.queue.accept(new, color, True))
+    state.workers.accepted(job)
+    return job
+
+
+async def ended(state: State, count: int) -> None:
+    """Wait until so many jobs have ended in all."""
+    more = asyncio.Event()
+    state.workers.listeners.append(lambda _job, _ending: more.set())
+    async with asyncio.timeout(PATIENCE_S):
+        while len(state.queue.history()) < count:
+            await more.wait()
+            more.clear()
+
+
+@pytest.mark.slow
+async def test_a_process_that_is_killed_loses_no_job_and_is_started_again(tmp_path: Path) -> None:
+    settings = read_settings(base_directory=tmp_path, cache=tmp_path / "cache", device="cpu")
+    async with started(settings, read_server_settings(workers=2, port=0)) as state:
+        for color in range(20):
+            await sent(state, color)
+        await ended(state, 20)
+        first = {p.pid for p in children()}
+        assert len(first) == 2
+        for color in range(20, 60):
+            await sent(state, color)
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        await ended(state, 60)
+        assert {p.pid for p in children()}.isdisjoint(first)
+        jobs = state.queue.jobs()
+    assert [j.status for j in jobs] == ["success"] * 60
+    assert len(list((tmp_path / "output").glob("*.png"))) == 60
+    assert children() == []
