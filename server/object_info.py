@@ -88,7 +88,7 @@ class ObjectInfo:
     def body(self, registry: Registry, env: Env, foreign: Mapping[str, Info]) -> bytes:
         """`{class: description}` of all nodes but those that editors make themselves."""
         choices = Choices(env)
-        shown = [n for name, n in registry.nodes.items() if name not in EDITOR_ONLY and name not in foreign]
+        shown = [n for name, n in registry.nodes.items() if _is_ours(n) and name not in foreign]
         ports = (value for node in shown for value in node.inputs)
         now = [choices.of(one_of) for value in ports if (one_of := value.fact(OneOf))]
         with self._lock:
@@ -104,4 +104,9 @@ def one_info(registry: Registry, env: Env, foreign: Mapping[str, Info], name: st
     if name in foreign:
         return {name: foreign[name]}
     node = registry.nodes.get(name)
-    return {name: object_info(node, Choices(env))} if node and name not in EDITOR_ONLY else {}
+    return {name: object_info(node, Choices(env))} if node and _is_ours(node) else {}
+
+
+def _is_ours(node: Node[..., Any]) -> bool:
+    """Whether it is described here: not what editors make themselves, nor what packs describe."""
+    return node.name not in EDITOR_ONLY and not node.passing

@@ -183,10 +183,12 @@ async def serve(settings: Settings, server: ServerSettings, ready: Callable[[str
             loop.add_signal_handler(number, stop.set)
         ready(f"http://{_shown(server.host.split(',')[0].strip())}:{_port(runner, server.port)}")
         await stop.wait()
+        log.info("stopping: what runs gets %g s to end, then it waits again", server.stop_seconds)
         state.workers.stopping = True
         await state.workers.stop()
         await state.hub.close()
         await runner.cleanup()
+    log.info("stopped")
 
 
 def _shown(host: str) -> str:

@@ -56,8 +56,9 @@ class Webhooks:
                             under_way.add(task)
                             task.add_done_callback(under_way.discard)
                             task.add_done_callback(lambda _: self._wake.set())
+                    pause = await self._pause()
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), await self._pause())
+                        await asyncio.wait_for(self._wake.wait(), pause)
             finally:
                 for task in under_way:
                     task.cancel()

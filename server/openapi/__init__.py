@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from server.openapi import classic, files, jobs
+from server.openapi import classic, files, jobs, page
 from server.openapi.facts import JSON, PLAIN, TEXT, Route, ref
 
-FACTS = (*classic.ROUTES, *files.ROUTES, *jobs.ROUTES)
-SCHEMAS = classic.SCHEMAS | files.SCHEMAS | jobs.SCHEMAS
+FACTS = (*classic.ROUTES, *files.ROUTES, *jobs.ROUTES, *page.ROUTES)
+SCHEMAS = classic.SCHEMAS | files.SCHEMAS | jobs.SCHEMAS | page.SCHEMAS
 ABOUT = (
     "Runs saved image-generation workflows. The classic routes are ComfyUI's and stand under `/` and `/api`; "
     "the versioned jobs and assets stand under `/api/v2`."

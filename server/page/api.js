@@ -68,7 +68,7 @@ export function listen(nudge, wait = 1000) {
   url.protocol = url.protocol.replace("http", "ws");
   const socket = new WebSocket(url);
   const opened = Date.now();
-  socket.onmessage = ({ data }) => typeof data === "string" && data.startsWith('{"type":"status"') && nudge();
+  socket.onmessage = ({ data }) => typeof data === "string" && /^{"type": ?"status"/.test(data) && nudge();
   socket.onclose = () => {
     const next = Date.now() - opened > 10000 ? 1000 : Math.min(wait * 2, 30000);
     setTimeout(() => listen(nudge, next), wait);

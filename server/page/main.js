@@ -55,10 +55,10 @@ document.addEventListener("visibilitychange", () => document.hidden || poll());
 turn();
 gallery.start(detail.open);
 detail.start();
+queue.start(poll);
 keys.start({ gallery, detail, run: run.run });
 await poll(); // asks for the token where there is one
 listen(nudge);
-queue.start(poll).catch((error) => say(error.message, "bad"));
 run.start(poll).catch((error) => say(`The workflows cannot be listed: ${error.message}`, "bad"));
 json("api/latentgraph/overview").then(() => fetch("editor", { method: "HEAD" })).then((a) => ($("editor-link").hidden = !a.ok)).catch(() => {});
 document.body.dataset.ready = "";

@@ -1,21 +1,18 @@
 // The queue: what runs with its progress, what waits; cancel, pause, resume, clear.
 
-import { json, call } from "./api.js";
+import { call, json } from "./api.js";
 import { $, confirmed, el, reconcile, say, seconds, setText } from "./dom.js";
 
 let offset = 0; // the server's clock minus ours, in seconds
-let pausing = false;
 let waitingCount = 0;
 let changed = () => {};
 
 const now = () => Date.now() / 1000 + offset;
 
-export async function start(refresh) {
+export function start(refresh) {
   changed = refresh;
   $("clear").onclick = clear;
   setInterval(tick, 1000);
-  const paths = (await json("openapi.json").catch(() => ({})))?.paths ?? {};
-  pausing = "/api/v2/jobs/{id}/pause" in paths && "/api/v2/jobs/{id}/resume" in paths;
 }
 
 export function show(found) {
@@ -60,7 +57,7 @@ function runningRow(job) {
     { class: "job running", tabIndex: 0 },
     picture,
     el("div", { class: "what" }, title, el("p", { class: "line" }, node, steps), bar),
-    el("div", { class: "acts" }, time, pause, stop),
+    el("div", { class: "acts" }, time, el("div", {}, pause, stop)),
   );
   row.update = (job) => {
     const { nodes_done = 0, nodes_total = 0, current_title, current_node_class, step, steps: of } = job.progress;
@@ -75,7 +72,6 @@ function runningRow(job) {
     bar.setAttribute("aria-label", `${Math.round(100 * share)} percent done`);
     time.dataset.since = job.started ?? job.created;
     stop.disabled = job.cancelling;
-    pause.hidden = !pausing;
     if (job.preview !== null) {
       const url = `api/latentgraph/jobs/${encodeURIComponent(job.id)}/preview?n=${job.preview}`;
       if (picture.getAttribute("src") !== url) picture.src = url;
@@ -106,8 +102,9 @@ function waitingRow(job) {
     row.setAttribute("aria-label", `${job.status === "paused" ? "Paused" : "Waiting"}: ${job.title}`);
     setText(state, job.status === "paused" ? "paused" : job.priority ? `priority ${job.priority}` : "");
     time.dataset.since = job.created;
-    pause.hidden = !pausing;
     setText(pause, job.status === "paused" ? "Resume" : "Pause");
+    pause.setAttribute("aria-label", `${pause.textContent} ${job.title}`);
+    pause.title = pause.getAttribute("aria-label");
   };
   row.cancel = () => cancel(row.dataset.key, false);
   return row;

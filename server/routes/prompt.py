@@ -71,7 +71,7 @@ async def admitted_form(state: State, prompt: Any, targets: list[str] | None) ->
         Inadmissible: Nothing of it can run.
     """
     limits = (state.server.max_job_megapixels, state.server.max_nodes)
-    if isinstance(prompt, dict) and len(prompt) <= FEW:
+    if isinstance(prompt, dict) and len(prompt) <= FEW and not state.web_packs:  # packs' own checks may block
         return admit(prompt, state.registry, state.env, targets, *limits)
     return await asyncio.to_thread(admit, prompt, state.registry, state.env, targets, *limits)
 

@@ -149,6 +149,10 @@ def test_what_runs_is_shown_with_its_step_and_picture_and_can_be_cancelled(page:
     expect(row).to_contain_text("a long job", timeout=WAIT)
     expect(row.locator(".node")).to_have_text("Sampler", timeout=WAIT)
     expect(row.locator(".steps")).to_have_text(re.compile(rf"step \d+/{LONG}"), timeout=WAIT)
+    first = row.locator(".steps").inner_text()
+    expect(row.locator(".steps")).not_to_have_text(
+        first, timeout=4000
+    )  # though its messages flood the socket
     page.wait_for_function("document.querySelector('#running progress')?.value > 0")
     page.wait_for_function("document.querySelector('#running img')?.naturalWidth > 0")
     expect(page.locator("#state")).to_have_text("1 running")
@@ -156,6 +160,17 @@ def test_what_runs_is_shown_with_its_step_and_picture_and_can_be_cancelled(page:
     expect(row).to_have_count(0, timeout=WAIT)
     expect(tile(page, "a long job")).to_contain_text("Cancelled", timeout=WAIT)
     assert served.ask(f"api/latentgraph/gallery/{id}")["status"] == "cancelled"
+
+
+def test_a_job_is_paused_and_resumed(page: Page, served: Live) -> None:
+    served.run(prompt_of("a patient job", 2, LONG))
+    running, waiting = page.locator("#running .job"), page.locator("#waiting .job")
+    running.get_by_role("button", name="Pause").click(timeout=WAIT)
+    expect(waiting).to_contain_text("paused", timeout=WAIT)
+    expect(running).to_have_count(0)
+    waiting.get_by_role("button", name="Resume").click()
+    expect(running).to_contain_text("a patient job", timeout=WAIT)
+    expect(waiting).to_have_count(0)
 
 
 def test_the_queue_is_cleared_after_a_question(page: Page, served: Live) -> None:

@@ -59,6 +59,7 @@ async def delivering(state: State, *waits: float) -> AsyncIterator[Webhooks]:
     yield found
     assert not task.done(), "it must never end by itself"
     task.cancel()
+    await asyncio.wait([task])
 
 
 def rows(state: State) -> list[Any]:
@@ -126,7 +127,7 @@ def test_a_signature_is_that_of_the_standard() -> None:
 
 async def test_a_failed_delivery_is_tried_again_under_the_same_id(tmp_path: Path, receiver: Receiver) -> None:
     receiver.answers = [500, 302, 204]
-    async with served(tmp_path, tiny(), webhook_hosts=["localhost"]) as (client, state):
+    async with served(tmp_path, tiny(), webhook_hosts=["localhost"]) as (client, state):  # noqa: SIM117
         async with delivering(state):
             await run_once(client, graph(1), webhook={"url": receiver.url})
             ids = [(await receiver.next())[0]["webhook-id"] for _ in range(3)]
@@ -137,7 +138,7 @@ async def test_a_failed_delivery_is_tried_again_under_the_same_id(tmp_path: Path
 
 async def test_it_is_given_up_in_the_end(tmp_path: Path, receiver: Receiver) -> None:
     receiver.answers = [500] * 10
-    async with served(tmp_path, tiny(), webhook_hosts=["localhost"]) as (client, state):
+    async with served(tmp_path, tiny(), webhook_hosts=["localhost"]) as (client, state):  # noqa: SIM117
         async with delivering(state, 0.01, 0.01):
             await run_once(client, graph(1), webhook={"url": receiver.url})
             (row,) = await settled(state)
@@ -156,7 +157,7 @@ async def test_a_crash_between_the_end_and_the_delivery_loses_nothing(
 
 async def test_a_bad_webhook_holds_up_nobody(tmp_path: Path, receiver: Receiver) -> None:
     closed = "http://localhost:1/hook"
-    async with served(tmp_path, tiny(), webhook_hosts=["localhost"]) as (client, state):
+    async with served(tmp_path, tiny(), webhook_hosts=["localhost"]) as (client, state):  # noqa: SIM117
         async with delivering(state, 60.0):
             for i in range(3):
                 job = await run_once(client, graph(i), webhook={"url": closed})
