@@ -25,6 +25,8 @@ TOP = {
 }
 MOST_DEPENDENT = 1_000
 """Steps that are taken to list the outputs that a wrong node spoils; the rest are left out."""
+MOST_LISTED = 200
+"""Wrong nodes for which they are listed."""
 
 
 def node_errors(graph: Graph, problems: Iterable[Problem], outputs: Sequence[str]) -> NodeErrors:
@@ -37,7 +39,9 @@ def node_errors(graph: Graph, problems: Iterable[Problem], outputs: Sequence[str
         if entry is None:
             entry = found[problem.node_id] = {
                 "errors": [],
-                "dependent_outputs": _dependent(graph, problem.node_id, outputs),
+                "dependent_outputs": _dependent(graph, problem.node_id, outputs)
+                if len(found) < MOST_LISTED
+                else [],
                 "class_type": problem.class_type,
             }
         entry["errors"].append(_error(graph, problem))

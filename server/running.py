@@ -96,7 +96,6 @@ class Running:
         done = await self._engine.finish(run)
         return telling.ending(done.status, tuple(_file(files, o) for o in done.outputs)), telling.held
 
-
     async def _planned(self, env: Env, tiers: Tiers) -> Plan:
         """The plan; that of a long workflow is made on another thread, so that others are not held up."""
 

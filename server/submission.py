@@ -162,9 +162,9 @@ def _unknown(name: str) -> str:
 def _metadata(found: Any) -> Any:
     values = found.values() if isinstance(found, dict) else [found]
     if not all(isinstance(v, str) for v in values):
-        raise Refused(422, "invalid_request", "metadata is a text, or an object of texts")
+        raise Refused(422, "metadata_invalid", "metadata is a text, or an object of texts")
     if len(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")) > METADATA_BYTES:
-        raise Refused(422, "invalid_request", f"metadata is larger than {METADATA_BYTES} bytes")
+        raise Refused(422, "metadata_invalid", f"metadata is larger than {METADATA_BYTES} bytes")
     return found
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Coroutine
@@ -158,6 +159,18 @@ class Worker:
             ending, held = Ending("error", error=_fault(job, error)), []
         self._free += 1
         self._wake.set()
+        try:
+            await self._end(running, ending, held)
+        except Exception as error:  # what it gave cannot be recorded
+            log.exception("the end of job %s", job.id)
+            await self._end(running, Ending("error", error=_fault(job, error)), [])
+        finally:
+            if self._running.get(job.id) is running:
+                del self._running[job.id]
+
+    async def _end(self, running: Running, ending: Ending, held: list[Message]) -> None:
+        """Commit what became of a job, then tell it."""
+        job = running.job
         if running.putting_back and ending.status == "cancelled":
             if await self._committed(job, lambda: self._queue.release(job, paused=not self._stopping)):
                 self._told.put_back(job)
@@ -165,8 +178,6 @@ class Worker:
             for message in held:
                 self._told.message(message)
             self._told.ended(job, ending)
-        if self._running.get(job.id) is running:
-            del self._running[job.id]
 
     async def _committed(self, job: Job, change: Callable[[], "Future[bool]"]) -> bool:
         """Commit what became of a job, however long the disk is full; False where it is another's by now."""
@@ -174,7 +185,7 @@ class Worker:
         while True:
             try:
                 return await asyncio.wrap_future(change())
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, sqlite3.Error) as error:
                 if not complained:
                     log.error("the end of job %s cannot be recorded, trying on: %s", job.id, error)
                 complained = True

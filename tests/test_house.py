@@ -7,6 +7,7 @@ import pytest
 
 from engine.config import Settings
 from engine.registry import Registry, installed
+from server.config import ServerSettings
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
@@ -53,6 +54,11 @@ def test_every_setting_is_in_the_readme() -> None:
     for name in Settings.model_fields:
         assert f"`{name}`" in readme
         assert f"`LATENTGRAPH_{name.upper()}`" in readme
+
+
+def test_every_setting_of_the_server_is_in_its_guide() -> None:
+    guide = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
+    assert [name for name in ServerSettings.model_fields if f"`{name}`" not in guide] == []
 
 
 def test_every_shipped_workflow_is_in_the_readme() -> None:

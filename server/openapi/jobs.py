@@ -82,8 +82,8 @@ _NONE = {404: "There is none of this id."}
 _UPLOAD = has({"file": _FILE}, content_type=TEXT, file_path=TEXT, expected_hash=_HASH, tags=TEXT)
 _EVENTS = listed(one_of("succeeded", "failed", "canceled"))
 _SUBMIT = has({"workflow": ref("Prompt")}, inputs=OBJECT, id=TEXT, priority=INT, metadata=ANY, no_cache=FLAG,
-              targets=listed(TEXT), extra_data=OBJECT, webhook=has({"url": TEXT}, events=_EVENTS, secret=TEXT),
-              webhook_url=TEXT)  # fmt: skip
+              targets=listed(TEXT), extra_data=OBJECT, webhook_url=TEXT,
+              webhook=has({"url": TEXT}, events=_EVENTS, secret=TEXT))  # fmt: skip
 _PAGES = has({"offset": INT, "limit": INT, "total": INT, "has_more": FLAG})
 _PAGE = {"limit": INT, "offset": INT}
 
@@ -130,7 +130,8 @@ ROUTES = (
     Route("GET", "/api/jobs", "Jobs as the editor lists them.", LIST,
           query={"status": TEXT, "workflow_id": TEXT, "sort_by": one_of("created_at", "execution_duration"),
                  "sort_order": one_of("asc", "desc"), **_PAGE},
-          answer=has({"jobs": listed(ref("ListedJob")), "pagination": _PAGES}), errors={400: "A parameter is wrong."}),
+          answer=has({"jobs": listed(ref("ListedJob")), "pagination": _PAGES}),
+          errors={400: "A parameter is wrong."}),
     Route("GET", "/api/jobs/{id}", "One job as the editor shows it.", LIST, answer=ref("ListedJob"),
           errors=_NONE),
     Route("POST", "/api/jobs/{id}/cancel", "Cancel a job, whether it waits or runs.", LIST, answer=ANY,

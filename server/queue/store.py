@@ -91,7 +91,7 @@ class Queue:
             also(connection, job)
             return job
 
-        return self._counted(self.writer.submit(write), lambda _: 1)
+        return self.writer.submit(write, after=lambda _: self._count(1))
 
     def _take_room(self, connection: Connection) -> None:
         """Count down the places that were free when last counted, so that a long queue costs nothing."""
@@ -133,7 +133,7 @@ class Queue:
                 job_ended(connection, job, ending, now)
             return done
 
-        return self._counted(self.writer.submit(write), lambda done: -1 if done else 0)
+        return self.writer.submit(write, after=lambda done: self._count(-1 if done else 0))
 
     def release(self, job: Job, paused: bool = False) -> "Future[bool]":
         """Put a job back that was begun and not ended; its attempt does not count. False as for `finish`."""
@@ -186,7 +186,7 @@ class Queue:
         def write(connection: Connection) -> list[str]:
             return [id for group in groups for id in all_ended(connection, change.where(*group), now)]
 
-        return self._counted(self.writer.submit(write), lambda ended: -len(ended))
+        return self.writer.submit(write, after=lambda ended: self._count(-len(ended)))
 
     def ask_to_cancel(self, id: str) -> "Future[bool]":
         """Note that a running job is to be cancelled; whether one was."""
@@ -200,8 +200,11 @@ class Queue:
             values |= {"attempt": 0, "cancelling": False, "ending": None, "finished": None, "started": None}
         change = update(jobs).where(jobs.c.id == id, jobs.c.status.in_(before)).values(values)
         gain = 1 if set(before) <= set(ENDED) else 0
-        future = self.writer.submit(lambda connection: connection.execute(change).rowcount == 1)
-        return self._counted(future, lambda moved: gain if moved else 0)
+
+        def write(connection: Connection) -> bool:
+            return connection.execute(change).rowcount == 1
+
+        return self.writer.submit(write, after=lambda moved: self._count(gain if moved else 0))
 
     def forget(self, ids: Iterable[str] | None) -> "Future[None]":
         """Remove ended jobs (all for None) from the history."""
@@ -226,13 +229,8 @@ class Queue:
 
         return self.writer.submit(write, durable=False)
 
-    def _counted(self, future: "Future[T]", change: Callable[[T], int]) -> "Future[T]":
-        def done(future: "Future[T]") -> None:
-            if not future.cancelled() and future.exception() is None:
-                self.remaining += change(future.result())
-
-        future.add_done_callback(done)
-        return future
+    def _count(self, change: int) -> None:
+        self.remaining += change
 
     # ------------------------------------------------------------ questions
 
@@ -275,8 +273,11 @@ class Queue:
         Counted in turn with the changes, so that none is counted twice.
         """
         question = select(func.count()).where(jobs.c.status.in_((*WAITING, "running")))
-        future = self.writer.submit(lambda connection: int(connection.scalar(question) or 0), durable=False)
-        self._counted(future, lambda counted: counted - self.remaining).result()
+
+        def write(connection: Connection) -> int:
+            return int(connection.scalar(question) or 0)
+
+        self.writer.submit(write, False, lambda counted: self._count(counted - self.remaining)).result()
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are of each status."""

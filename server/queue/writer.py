@@ -15,9 +15,13 @@ MOST = 256
 
 
 class _Work(Generic[T]):
-    def __init__(self, write: Callable[[Connection], T], durable: bool) -> None:
-        self.write, self.durable = write, durable
+    def __init__(self, write: Callable[[Connection], T], durable: bool, after: Callable[[T], None]) -> None:
+        self.write, self.durable, self.after = write, durable, after
         self.future: Future[T] = Future()
+
+    def done(self, result: T) -> None:
+        self.after(result)
+        self.future.set_result(result)
 
 
 class Writer:
@@ -37,16 +41,22 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="queue-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, write: Callable[[Connection], T], durable: bool = True) -> Future[T]:
+    def submit(
+        self,
+        write: Callable[[Connection], T],
+        durable: bool = True,
+        after: Callable[[T], None] = lambda _: None,
+    ) -> Future[T]:
         """Have some work done and committed.
 
         Args:
             durable: Whether it must survive a power cut once the future has its result.
+            after: Is given what the work gave, after the commit, before anybody hears of it, in turn.
 
         Returns:
             Done after the commit; raises what the work or the commit raised.
         """
-        work = _Work(write, durable)
+        work = _Work(write, durable, after)
         with self._lock:
             if self._closed:
                 work.future.set_exception(RuntimeError("the queue is closed"))
@@ -87,7 +97,7 @@ class Writer:
         except Exception:
             return False  # each is tried by itself, and tells its own error
         for work, result in zip(works, results, strict=True):
-            work.future.set_result(result)
+            work.done(result)
         return True
 
     def _alone(self, work: _Work[Any]) -> None:
@@ -96,7 +106,7 @@ class Writer:
         except Exception as error:  # the caller's, who waits for the future
             work.future.set_exception(error)
         else:
-            work.future.set_result(result)
+            work.done(result)
 
     def _transaction(self, works: list[_Work[Any]]) -> list[Any]:
         connection = self._connected(any(w.durable for w in works))

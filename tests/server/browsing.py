@@ -6,6 +6,7 @@ import shutil
 import threading
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -50,18 +51,17 @@ class Live:
     def ran(self, prompt: Any) -> str:
         """Submit a prompt and wait for its end; gives its id."""
         ended: Future[str] = Future()
-        ids: dict[str, str] = {}
+        id = str(uuid.uuid4())
 
         def listener(job: Any, ending: Any) -> None:
-            if job.id == ids["wanted"]:
+            if job.id == id:
                 ended.set_result(ending.status)
 
-        ids["wanted"] = f"job-{id(ids)}"
         self.state.workers.listeners.append(listener)
-        self.ask("prompt", {"prompt": prompt, "prompt_id": ids["wanted"]})
+        self.ask("prompt", {"prompt": prompt, "prompt_id": id})
         ended.result(120)
         self.state.workers.listeners.remove(listener)
-        return ids["wanted"]
+        return id
 
     def idle(self) -> None:
         """End everything that waits or runs."""

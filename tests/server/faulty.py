@@ -50,7 +50,12 @@ def keep(*, picture: Picture, prefix: str = "p", files: Annotated[Files, Given()
 
 
 @node("Slow", category="tiny")
-def slow(*, picture: Picture, steps: int = 10, seconds: float = 0.02) -> Steps[Picture]:
+def slow(
+    *,
+    picture: Picture,
+    steps: Annotated[int, Range(0, 1_000)] = 10,
+    seconds: Annotated[float, Range(0, 1)] = 0.02,
+) -> Steps[Picture]:
     """A picture, in steps that take their time."""
     for step in range(steps):
         yield from call(Sleeper(), seconds)

@@ -76,7 +76,9 @@ def test_a_loop_beside_a_sound_output_costs_only_its_own(env: Env) -> None:
     assert admit(value, TINY, env, None, 1_000, 1_000).targets == ("9", "19")
 
 
-@pytest.mark.parametrize("value", [None, [], "x", 1, {"1": 5}, {"1": {"inputs": {}}}, {"1": {"class_type": None}}])
+@pytest.mark.parametrize(
+    "value", [None, [], "x", 1, {"1": 5}, {"1": {"inputs": {}}}, {"1": {"class_type": None}}]
+)
 def test_what_is_no_prompt_is_refused(env: Env, value: Any) -> None:
     error = refused(env, value).error
     assert error["type"] == "invalid_prompt"

@@ -27,7 +27,10 @@ def serve(base: Path, *flags: str, columns: int = 80, **more: str) -> "subproces
 def told(base: Path, *flags: str, **more: str) -> tuple[int, str]:
     """Exit code and what is said of a start that comes to nothing."""
     with serve(base, *flags, columns=200, **more) as done:
-        out, said = done.communicate(timeout=60)
+        try:
+            out, said = done.communicate(timeout=30)
+        finally:
+            done.kill()
         assert out == ""
         return done.returncode, said
 
@@ -112,7 +115,7 @@ def test_an_address_in_use_and_a_folder_in_use_are_told_apart(
 
 
 def test_a_database_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
-    code, said = told(tmp_path, LATENTGRAPH_SERVER_DATABASE=f"sqlite:///{tmp_path}/no/such/folder/x.sqlite")
+    code, said = told(tmp_path, LATENTGRAPH_SERVER_DATABASE=f"sqlite:///{tmp_path}")
     assert code == 2
     assert "database" in said
     assert "Traceback" not in said

@@ -1,5 +1,6 @@
 """Wrong prompts are refused with their place named; nothing that is sent is answered with a 5xx or never."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ async def test_faults_in_small_prompts_never_stop_the_worker(working: Any) -> No
         "/prompt", json={"prompt": prompt(7, "last"), "prompt_id": "last", "number": -9e9}
     )
     assert sent.status == 200
-    while not (entry := await (await working.get("/history/last")).json()):
-        pass
+    async with asyncio.timeout(30):
+        while not (entry := await (await working.get("/history/last")).json()):
+            pass
     assert entry["last"]["status"]["status_str"] == "success"

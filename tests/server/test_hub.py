@@ -58,7 +58,9 @@ async def until(hub: Any, count: int) -> None:
             await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize(("size", "count"), [(1_000_000, 2 * MOST_BYTES // 1_000_000), (2_000, 5 * MOST_WAITING)])
+@pytest.mark.parametrize(
+    ("size", "count"), [(1_000_000, 2 * MOST_BYTES // 1_000_000), (2_000, 5 * MOST_WAITING)]
+)
 async def test_a_socket_that_does_not_read_is_dropped_and_the_others_hear_everything(
     state: State, client: Any, size: int, count: int
 ) -> None:
@@ -103,7 +105,9 @@ async def test_pictures_are_described_to_those_that_asked_for_it(state: State, c
         await socket.close()
 
 
-async def test_only_the_first_message_negotiates_and_nonsense_is_passed_over(state: State, client: Any) -> None:
+async def test_only_the_first_message_negotiates_and_nonsense_is_passed_over(
+    state: State, client: Any
+) -> None:
     socket = await greeted(client, "x")
     for text in ("{", "[]", "1", json.dumps({"type": "feature_flags", "data": 5}), "[" * 100_000):
         await socket.send_str(text)

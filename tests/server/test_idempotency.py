@@ -1,6 +1,8 @@
 """`Idempotency-Key`: sent twice, answered twice, done once."""
 
 import asyncio
+import contextlib
+import http.client
 import io
 import json
 import time
@@ -12,6 +14,8 @@ from aiohttp import ClientSession, FormData
 from sqlalchemy import select, update
 
 from server.queue.tables import answers
+from tests.server.asking import outputs, rows, until_empty
+from tests.server.faulty import EXIT_AT, Process, prompt
 from tests.server.jobs_app import begun, gate, graph, painted, run_once, served, submit, tiny
 
 
@@ -144,6 +148,37 @@ async def test_an_upload_is_kept_once_under_its_key(tmp_path: Path) -> None:
         assert (first[:2], again[:2], first[2]) == ((201, False), (201, True), again[2])
         other = await upload(painted(2))
         assert (other[0], other[2]["error"]["code"]) == (422, "idempotency_key_reuse")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", range(1, 13))
+def test_a_server_that_ends_at_any_write_makes_one_job_of_one_key(tmp_path: Path, n: int) -> None:
+    def post() -> int:
+        connection = http.client.HTTPConnection(process.address.removeprefix("http://"), timeout=20)
+        body = json.dumps({"workflow": prompt(1, "p"), "webhook": "http://localhost:1/hook"})
+        try:
+            connection.request("POST", "/api/v2/jobs", body, {"Idempotency-Key": "k1"})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    hosts = ("localhost",)
+    process = Process(tmp_path, {EXIT_AT: str(n)}, webhook_hosts=hosts)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        assert post() == 201
+        process.wait(2)
+    process.kill()
+    process = Process(tmp_path, webhook_hosts=hosts)
+    try:
+        assert post() == 201
+        until_empty(process.address)
+    finally:
+        process.terminate()
+    (job,) = rows(tmp_path)
+    assert job["status"] == "success"
+    assert len(rows(tmp_path, "SELECT * FROM webhooks")) == 1
+    assert len(rows(tmp_path, "SELECT * FROM assets")) == 1
+    assert len(outputs(tmp_path)) == 1
 
 
 async def test_without_a_key_every_request_is_another_job(tmp_path: Path) -> None:

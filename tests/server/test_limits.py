@@ -1,4 +1,4 @@
-"""A prompt that asks for more pixels than allowed, or than fit the memory, is refused at once and takes none."""
+"""A prompt that asks for more than is allowed, or than fits the memory, is refused at once and takes none."""
 
 import io
 import json
@@ -28,14 +28,19 @@ async def client(tmp_path: Path, registry: Registry, aiohttp_client: Any) -> Asy
 
 def image(**inputs: Any) -> dict[str, Any]:
     return {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0} | inputs},
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0} | inputs,
+        },
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "p"}},
     }
 
 
 async def test_more_than_the_free_memory_is_refused_within_a_second_and_takes_none(client: Any) -> None:
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
-    response = await client.post("/prompt", json={"prompt": image(width=16384, height=16384, batch_size=4096)})
+    response = await client.post(
+        "/prompt", json={"prompt": image(width=16384, height=16384, batch_size=4096)}
+    )
     assert time.monotonic() - started < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
     assert response.status == 400

@@ -5,7 +5,6 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,7 @@ def ids(path: Path) -> list[str]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path]:
+def path(tmp_path: Path) -> Path:
     """A database with 300 jobs in it, over many pages."""
     path = tmp_path / "user" / "q.sqlite"
     queue = Queue(open_database(url(path)))
@@ -38,7 +37,7 @@ def path(tmp_path: Path) -> Iterator[Path]:
     futures = [queue.accept(NewJob(f"j{i}", prompt, {}, ("1",)), i, True) for i in range(300)]
     assert [f.result().id for f in futures] == [f"j{i}" for i in range(300)]
     queue.close()
-    yield path
+    return path
 
 
 def damage(path: Path, at: float, count: int = 8_192) -> None:

@@ -140,7 +140,7 @@ def test_a_shipped_workflow_runs_from_its_form(page: Page, served: Live) -> None
     assert steps["Sampler.seed"] != 1, "a new seed for each run"
     picture = tile(page, "a yellow boat").locator("img")
     picture.scroll_into_view_if_needed()
-    page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
+    expect(picture).not_to_have_js_property("naturalWidth", 0)
 
 
 def test_what_runs_is_shown_with_its_step_and_picture_and_can_be_cancelled(page: Page, served: Live) -> None:
@@ -153,8 +153,8 @@ def test_what_runs_is_shown_with_its_step_and_picture_and_can_be_cancelled(page:
     expect(row.locator(".steps")).not_to_have_text(
         first, timeout=4000
     )  # though its messages flood the socket
-    page.wait_for_function("document.querySelector('#running progress')?.value > 0")
-    page.wait_for_function("document.querySelector('#running img')?.naturalWidth > 0")
+    expect(row.locator("progress")).not_to_have_js_property("value", 0)
+    expect(row.locator("img")).not_to_have_js_property("naturalWidth", 0)
     expect(page.locator("#state")).to_have_text("1 running")
     row.get_by_role("button", name="Cancel").click()
     expect(row).to_have_count(0, timeout=WAIT)
@@ -277,7 +277,7 @@ def test_a_picture_is_uploaded_by_choosing_or_dropping_it(page: Page, served: Li
     expect(field(page, "Image.image")).to_have_value("mine.png")
     drop(page, "dropped.png", png({"1": 2}), "#form .picture", "image/png")
     expect(field(page, "Image.image")).to_have_value("dropped.png")
-    page.wait_for_function("document.querySelector('#form .picture img')?.naturalWidth === 8")
+    expect(page.locator("#form .picture img")).to_have_js_property("naturalWidth", 8)
     with urllib.request.urlopen(f"{served.url}view?filename=dropped.png&type=input") as answer:
         assert answer.read() == png({"1": 2})
 
@@ -328,7 +328,7 @@ def test_a_failed_job_says_where_why_and_what_to_do(page: Page, pictures: Live) 
 
 def test_a_job_is_shown_large_with_its_graph_and_settings(page: Page, pictures: Live) -> None:
     tile(page, "a red castle").get_by_role("button").click()
-    page.wait_for_function("document.querySelector('#stage .large')?.naturalWidth === 64")
+    expect(page.locator("#stage .large")).to_have_js_property("naturalWidth", 64)
     expect(page.locator("#facts dl").first).to_contain_text("a red castle")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
@@ -419,17 +419,20 @@ def test_json_keeps_large_integers(page: Page) -> None:
 
 
 def test_the_keyboard_reaches_everything(page: Page, pictures: Live) -> None:
-    focused = "document.activeElement.closest('li')?.dataset.key"
     order = [job["id"] for job in pictures.ask("api/latentgraph/gallery")["jobs"]]
-    page.wait_for_function(f"document.querySelectorAll('#tiles li').length >= {min(len(order), 8)}")
+
+    def at(place: int) -> None:
+        expect(page.locator(f'#tiles li[data-key="{order[place]}"] button')).to_be_focused()
+
+    expect(page.locator("#tiles li").nth(min(len(order), 8) - 1)).to_be_attached()
     for keys, place in (("j", 0), ("j", 1), ("ArrowRight", 2), ("k", 1), ("ArrowLeft", 0)):
         page.keyboard.press(keys)
-        assert page.evaluate(focused) == order[place]
+        at(place)
     columns = page.evaluate(
         "getComputedStyle(document.querySelector('#tiles')).gridTemplateColumns.split(' ').length"
     )
     page.keyboard.press("ArrowDown")
-    assert page.evaluate(focused) == order[min(columns, len(order) - 1)]
+    at(columns)
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid", "focus can be seen"
     page.keyboard.press("Enter")
@@ -439,7 +442,7 @@ def test_the_keyboard_reaches_everything(page: Page, pictures: Live) -> None:
     expect(page.locator("#facts .id")).to_have_text(order[columns - 1])
     page.keyboard.press("Escape")
     expect(page.locator("#detail")).to_be_hidden()
-    assert page.evaluate(focused) == order[columns - 1]
+    at(columns - 1)
     page.keyboard.press("?")
     expect(page.locator("#help")).to_contain_text("Cancel the selected job")
     page.keyboard.press("Escape")
@@ -540,7 +543,7 @@ def test_a_token_is_asked_for_once(tmp_path: Path, registry: Registry, chromium:
         served.ask("prompt", {"prompt": prompt_of("a secret house")}, "open-sesame")
         picture = tile(page, "a secret house").locator("img")
         expect(picture).to_be_visible(timeout=WAIT)
-        page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
+        expect(picture).not_to_have_js_property("naturalWidth", 0)
         (cookie,) = context.cookies()
         assert (cookie["name"], cookie["sameSite"], cookie["expires"]) == ("latentgraph_token", "Strict", -1)
         page.reload()

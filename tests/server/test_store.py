@@ -219,6 +219,16 @@ def test_the_history_is_paged_in_the_order_of_endings(queue: Queue, clock: Clock
     assert ids(queue.history(0)) == []
 
 
+def test_what_a_node_shows_is_recorded_even_where_it_is_no_json(queue: Queue) -> None:
+    put(queue, "a")
+    (job,) = take(queue)
+    assert queue.finish(job, Ending("success", outputs={"1": {"x": [b"bytes", {1: object()}]}})).result()
+    found = queue.job("a")
+    assert found is not None
+    assert found.ending is not None
+    assert found.ending.outputs["1"]["x"][0] == "b'bytes'"
+
+
 def test_a_retried_job_waits_again_and_is_in_the_history_no_more(queue: Queue) -> None:
     put(queue, "a")
     end(queue, "a", "error")

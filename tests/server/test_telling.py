@@ -1,4 +1,4 @@
-"""What a client hears of a run, in the classic order: success, a rerun from the cache, an error, an interrupt."""
+"""What a client hears of a run, in the classic order: success, a rerun from the cache, error, interrupt."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +66,11 @@ def test_a_run_is_told_in_the_classic_order(crew: Crew) -> None:
     for type in ("execution_start", "execution_cached", "execution_success"):
         assert by_type[type]["prompt_id"] == "a"
         assert isinstance(by_type[type]["timestamp"], int)
-    assert [type for type, _ in ending.messages] == ["execution_start", "execution_cached", "execution_success"]
+    assert [type for type, _ in ending.messages] == [
+        "execution_start",
+        "execution_cached",
+        "execution_success",
+    ]
 
 
 def test_a_rerun_shows_what_is_cached_and_executes_nothing(crew: Crew) -> None:
@@ -134,13 +138,19 @@ def test_a_prompt_without_a_client_is_told_by_states_and_progress_alone_to_all(c
     crew.put("a", prompt(1, "p", "Slow", steps=1, seconds=0.0))
     _, ending = crew.ended("a")
     assert {(m.type, m.sid) for m in heard(crew, "a")} == {("progress_state", None), ("progress", None)}
-    assert [type for type, _ in ending.messages] == ["execution_start", "execution_cached", "execution_success"]
+    assert [type for type, _ in ending.messages] == [
+        "execution_start",
+        "execution_cached",
+        "execution_success",
+    ]
 
 
 def test_the_end_is_told_after_it_is_committed_and_all_else_before(crew: Crew) -> None:
     crew.put("a", prompt(1, "p"), extra_data=CLIENT)
     crew.ended("a")
-    kinds = [(kind, getattr(what, "type", "")) for kind, what in crew.seen if getattr(what, "type", "") != "job"]
+    kinds = [
+        (kind, getattr(what, "type", "")) for kind, what in crew.seen if getattr(what, "type", "") != "job"
+    ]
     assert kinds[0] == ("taken", "")
     assert kinds[-2:] == [("message", "execution_success"), ("ended", "")]
 
@@ -218,4 +228,6 @@ def test_digests_are_not_shown() -> None:
     shown = {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}], "text": ["t"]}
     assert next(m for m in sent if m.type == "executed").data["output"] == shown
     assert telling.outputs == {"1": shown}
-    assert telling.meta == {"1": {"node_id": "1", "display_node": "1", "parent_node": None, "real_node_id": "1"}}
+    assert telling.meta == {
+        "1": {"node_id": "1", "display_node": "1", "parent_node": None, "real_node_id": "1"}
+    }

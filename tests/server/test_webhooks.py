@@ -45,7 +45,7 @@ class Receiver:
 async def receiver(aiohttp_server: AiohttpServer) -> Receiver:
     found = Receiver()
     app = web.Application()
-    app.add_routes([web.post("/hook", found.take), web.post("/elsewhere", found.take)])
+    app.add_routes([web.post("/hook", found.take), web.route("*", "/elsewhere", found.take)])
     server = await aiohttp_server(app)
     found.url = f"http://localhost:{server.port}/hook"
     return found

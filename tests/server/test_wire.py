@@ -1,4 +1,4 @@
-"""Bodies are refused before they take memory, with the limit in the text; what is decoded is text through and through."""
+"""Bodies are refused before they take memory, with the limit in the text; what is decoded is sound text."""
 
 import json
 from collections.abc import AsyncIterator
@@ -35,7 +35,11 @@ def test_brackets_within_strings_do_not_count() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"[" + b"[]," * MAX_VALUES + b"1]", b"[" + b"0," * (MAX_VALUES + 1) + b"0]", b'["' + b'","' * 2**23 + b'"]'],
+    [
+        b"[" + b"[]," * MAX_VALUES + b"1]",
+        b"[" + b"0," * (MAX_VALUES + 1) + b"0]",
+        b'["' + b'","' * 2**23 + b'"]',
+    ],
 )
 def test_more_values_than_allowed_are_refused_before_they_are_made(body: bytes) -> None:
     found = refused(body)
@@ -68,7 +72,9 @@ def test_whole_characters_are_taken_escaped_or_not() -> None:
     assert decoded(b"\xef\xbb\xbf[1]") == [1]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"nul", b"\xff", "[1]".encode("utf-16"), b"1" * 5_000, b'{"a" 1}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"nul", b"\xff", "[1]".encode("utf-16"), b"1" * 5_000, b'{"a" 1}']
+)
 def test_what_is_no_json_is_refused_and_says_why(body: bytes) -> None:
     found = refused(body)
     assert (found.status, found.code) == (400, "invalid_json")
@@ -115,7 +121,9 @@ async def test_a_body_within_the_limit_is_read_whichever_way_it_comes(client: An
         yield b" 1}"
 
     assert await (await client.post("/json", data=whole())).json() == {"a": 1}
-    assert await (await client.post("/json", data=b'{"a": 1}', headers={"Content-Type": "x/y"})).json() == {"a": 1}
+    assert await (await client.post("/json", data=b'{"a": 1}', headers={"Content-Type": "x/y"})).json() == {
+        "a": 1
+    }
 
 
 async def test_an_object_may_be_left_out_but_must_be_one(client: Any) -> None:

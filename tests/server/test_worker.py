@@ -1,4 +1,4 @@
-"""A worker: runs what waits, whatever goes wrong goes on, stops what it is told to, puts back what it leaves."""
+"""A worker runs what waits whatever goes wrong, stops what it is told to, puts back what it leaves."""
 
 import sqlite3
 import threading
@@ -40,7 +40,9 @@ def test_jobs_are_taken_one_after_the_other_and_their_ends_told_once_committed(c
     for id in "abc":
         crew.put(id, prompt(ord(id), id))
     assert crew.ended("c")[1].status == "success"
-    story = [(kind, what[0].id if kind == "ended" else what.id) for kind, what in crew.seen if kind != "message"]
+    story = [
+        (kind, what[0].id if kind == "ended" else what.id) for kind, what in crew.seen if kind != "message"
+    ]
     assert story == [(kind, id) for id in "abc" for kind in ("taken", "ended")]
     assert [status(crew, id) for id in "abc"] == ["success"] * 3
 
@@ -116,6 +118,24 @@ def test_a_fault_of_ours_ends_the_job_with_an_error_and_the_worker_goes_on(
     assert ending.error is not None
     assert "a bug" in ending.error["exception_message"]
     monkeypatch.undo()
+    crew.put("b", prompt(2, "b"))
+    assert crew.ended("b")[1].status == "success"
+
+
+def test_an_end_that_cannot_be_recorded_is_an_error_and_the_worker_goes_on(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = crew.queue.finish
+
+    def broken(job: Any, ending: Any) -> Any:
+        if ending.status == "success" and job.id == "a":
+            raise KeyError("a bug")
+        return finish(job, ending)
+
+    monkeypatch.setattr(crew.queue, "finish", broken)
+    crew.put("a", prompt(1, "a"))
+    assert crew.ended("a")[1].status == "error"
+    assert status(crew, "a") == "error"
     crew.put("b", prompt(2, "b"))
     assert crew.ended("b")[1].status == "success"
 

@@ -11,6 +11,17 @@ depends_on = None
 
 def upgrade() -> None:
     """Bring a database one step on."""
+    for made in (_answers, _blobs, _jobs, _assets, _uses, _webhooks, _names):
+        made()
+
+
+def downgrade() -> None:
+    """Bring it one step back."""
+    for name in ("names", "webhooks", "uses", "assets", "jobs", "blobs", "answers"):
+        op.drop_table(name)
+
+
+def _answers() -> None:
     op.create_table(
         "answers",
         sa.Column("key", sa.String(length=256), nullable=False),
@@ -21,9 +32,10 @@ def upgrade() -> None:
         sa.Column("created", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("key", "route"),
     )
-    with op.batch_alter_table("answers", schema=None) as batch_op:
-        batch_op.create_index("answers_created", ["created"], unique=False)
+    op.create_index("answers_created", "answers", ["created"])
 
+
+def _blobs() -> None:
     op.create_table(
         "blobs",
         sa.Column("hash", sa.String(length=80), nullable=False),
@@ -32,6 +44,9 @@ def upgrade() -> None:
         sa.Column("created", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("hash"),
     )
+
+
+def _jobs() -> None:
     op.create_table(
         "jobs",
         sa.Column("seq", sa.Integer(), autoincrement=True, nullable=False),
@@ -57,10 +72,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("id"),
         sqlite_autoincrement=True,
     )
-    with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.create_index("jobs_finished", ["finished"], unique=False)
-        batch_op.create_index("jobs_next", ["status", "priority", "number", "seq"], unique=False)
+    op.create_index("jobs_finished", "jobs", ["finished"])
+    op.create_index("jobs_next", "jobs", ["status", "priority", "number", "seq"])
 
+
+def _assets() -> None:
     op.create_table(
         "assets",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -75,10 +91,11 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("assets", schema=None) as batch_op:
-        batch_op.create_index("assets_hash", ["hash"], unique=False)
-        batch_op.create_index("assets_job", ["job_id"], unique=False)
+    op.create_index("assets_hash", "assets", ["hash"])
+    op.create_index("assets_job", "assets", ["job_id"])
 
+
+def _uses() -> None:
     op.create_table(
         "uses",
         sa.Column("seq", sa.Integer(), nullable=False),
@@ -86,9 +103,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["seq"], ["jobs.seq"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("seq", "hash"),
     )
-    with op.batch_alter_table("uses", schema=None) as batch_op:
-        batch_op.create_index("uses_hash", ["hash"], unique=False)
+    op.create_index("uses_hash", "uses", ["hash"])
 
+
+def _webhooks() -> None:
     op.create_table(
         "webhooks",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
@@ -103,10 +121,11 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("webhooks", schema=None) as batch_op:
-        batch_op.create_index("webhooks_next", ["next"], unique=False)
-        batch_op.create_index("webhooks_created", ["created"], unique=False)
+    op.create_index("webhooks_next", "webhooks", ["next"])
+    op.create_index("webhooks_created", "webhooks", ["created"])
 
+
+def _names() -> None:
     op.create_table(
         "names",
         sa.Column("seq", sa.Integer(), nullable=False),
@@ -115,32 +134,3 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["seq"], ["jobs.seq"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("seq", "path"),
     )
-
-
-def downgrade() -> None:
-    """Bring it one step back."""
-    op.drop_table("names")
-    with op.batch_alter_table("webhooks", schema=None) as batch_op:
-        batch_op.drop_index("webhooks_created")
-        batch_op.drop_index("webhooks_next")
-
-    op.drop_table("webhooks")
-    with op.batch_alter_table("uses", schema=None) as batch_op:
-        batch_op.drop_index("uses_hash")
-
-    op.drop_table("uses")
-    with op.batch_alter_table("assets", schema=None) as batch_op:
-        batch_op.drop_index("assets_job")
-        batch_op.drop_index("assets_hash")
-
-    op.drop_table("assets")
-    with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.drop_index("jobs_next")
-        batch_op.drop_index("jobs_finished")
-
-    op.drop_table("jobs")
-    op.drop_table("blobs")
-    with op.batch_alter_table("answers", schema=None) as batch_op:
-        batch_op.drop_index("answers_created")
-
-    op.drop_table("answers")
