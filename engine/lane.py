@@ -175,6 +175,7 @@ class Lane:
             answer = error = None
             if isinstance(ask, Progress):
                 walk.told(ask)
+                return self.resume(walk)  # in turn with the others, one of which may stop this very node
             elif isinstance(ask, Call):
                 if not ask.requests:
                     answer = []

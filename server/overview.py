@@ -152,6 +152,7 @@ def error_of(job: Job, registry: Registry) -> dict[str, Any] | None:
     message, hint = str(error.get("exception_message") or "it ended without saying why"), ""
     if error.get("exception_type") != "WorkflowError" and "\n" in message:
         message, _, hint = message.rpartition("\n")
+        message = message.removesuffix(f"; {hint}") if hint else message
     id = error.get("node_id")
     return {
         "node_id": id,
@@ -172,11 +173,11 @@ class Search:
 
     Args:
         words: All must occur: in a text of the prompt, a node's class or title, a file name, or the id.
-        status: The end that they came to; "" for any.
+        statuses: The ends that they may have come to.
     """
 
     words: tuple[str, ...] = ()
-    status: str = ""
+    statuses: tuple[str, ...] = ENDED
 
     def page(self, queue: Queue, before: Cursor | None, limit: int) -> list[Job]:
         """The newest that fit, older than `before`; reads no more than it must."""
@@ -191,8 +192,7 @@ class Search:
         return found[:limit]
 
     def _read(self, queue: Queue, before: Cursor | None, limit: int) -> list[Job]:
-        ended = [self.status] if self.status in ENDED else ENDED
-        where: list[ColumnElement[bool]] = [jobs.c.status.in_(ended), jobs.c.finished.is_not(None)]
+        where: list[ColumnElement[bool]] = [jobs.c.status.in_(self.statuses), jobs.c.finished.is_not(None)]
         if before is not None:
             same = and_(jobs.c.finished == before.finished, jobs.c.seq < before.seq)
             where.append(or_(jobs.c.finished < before.finished, same))

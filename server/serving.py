@@ -19,6 +19,7 @@ from engine.files import Files
 from engine.registry import Registry
 from server.app import make_app
 from server.assembly import assembled
+from server.assets import Assets
 from server.compat.foreign_info import object_info
 from server.compat.packs import Packs
 from server.compat.prompt_server import PromptServer
@@ -34,6 +35,7 @@ from server.previews import from_pack
 from server.queue.opening import open_database
 from server.queue.store import Queue
 from server.state import State
+from server.webhooks import Webhooks
 from server.worker import Told, Worker
 from server.workers import Workers
 
@@ -157,6 +159,7 @@ async def _tidy(state: State) -> None:
             )
             await asyncio.wrap_future(state.queue.recover(all_owners=False))
             await asyncio.to_thread(state.queue.recount)
+            await asyncio.wrap_future(Assets(state.queue, state.files).sweep())
         except SQLAlchemyError as error:
             log.error("the history could not be pruned: %s", error)
         await asyncio.sleep(TIDY_S)
@@ -182,7 +185,11 @@ async def serve(settings: Settings, server: ServerSettings, ready: Callable[[str
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         ready(f"http://{_shown(server.host.split(',')[0].strip())}:{_port(runner, server.port)}")
+        delivering = loop.create_task(Webhooks(state).run())
         await stop.wait()
+        delivering.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await delivering
         log.info("stopping: what runs gets %g s to end, then it waits again", server.stop_seconds)
         state.workers.stopping = True
         await state.workers.stop()

@@ -23,6 +23,8 @@ export function start(onOpen) {
   $("tiles").addEventListener("keydown", arrows);
 }
 
+const searched = () => $("search").value || $("status").selectedIndex > 0;
+
 const address = (before) => {
   const query = { limit: PAGE, q: $("search").value, status: $("status").value, before: before ?? "" };
   return `api/latentgraph/gallery?${new URLSearchParams(query)}`;
@@ -68,16 +70,15 @@ export async function refresh(ended) {
   newest = last;
   const known = new Set(cards.map((card) => card.id));
   const joined = ended.findIndex((card) => known.has(card.id));
-  if (first || $("search").value || $("status").value || joined < 0) return reload();
+  if (first || searched() || joined < 0) return reload();
   cards.unshift(...ended.slice(0, joined));
   show();
 }
 
 function show() {
   reconcile($("tiles"), cards, (card) => card.id, tile);
-  const searched = $("search").value || $("status").value;
   $("nothing").hidden = cards.length > 0;
-  setText($("nothing"), searched ? "Nothing was found." : "No pictures yet. Choose a workflow and press Run.");
+  setText($("nothing"), searched() ? "Nothing was found." : "No pictures yet. Choose a workflow and press Run.");
   setText($("found"), cards.length ? `${cards.length.toLocaleString()}${next === null ? "" : "+"}` : "");
   if (!$("tiles").querySelector("[tabindex='0']")) $("tiles").querySelector("button")?.setAttribute("tabindex", "0");
   queueMicrotask(() => $("more").getBoundingClientRect().top < innerHeight && more());
@@ -91,7 +92,7 @@ function tile(card) {
     image.onerror = () => image.replaceWith(el("span", { class: "gone" }, "The file is gone"));
     inside.push(image);
   } else {
-    const text = card.error ? `${card.error.title}: ${card.error.message}` : words || "No picture";
+    const text = card.error ? `${card.error.title}: ${card.error.message}` : words ? "" : "No picture";
     inside.push(el("span", { class: "gone" }, text));
   }
   if (card.count > 1) inside.push(el("span", { class: "count" }, `${card.count}`));

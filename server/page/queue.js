@@ -1,7 +1,7 @@
 // The queue: what runs with its progress, what waits; cancel, pause, resume, clear.
 
 import { call, json } from "./api.js";
-import { $, confirmed, el, reconcile, say, seconds, setText } from "./dom.js";
+import { $, confirmed, el, reconcile, say, seconds, setText, svg } from "./dom.js";
 
 let offset = 0; // the server's clock minus ours, in seconds
 let waitingCount = 0;
@@ -39,8 +39,19 @@ function tick() {
     setText(node, seconds(now() - Number(node.dataset.since)));
 }
 
-function button(label, title, action) {
-  return el("button", { type: "button", class: "quiet", title, onclick: action, "aria-label": title }, label);
+const SHAPES = { Cancel: "M4 4L12 12M12 4L4 12", Pause: "M5.5 3.5V12.5M10.5 3.5V12.5", Resume: "M5 3.5L12.5 8L5 12.5Z" };
+
+// A button that is a drawing; its words are for the pointer that rests and for screen readers.
+function button(action) {
+  const path = svg("path", {});
+  const made = el("button", { type: "button", class: "quiet icon", onclick: action },
+    svg("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, path));
+  made.become = (what, job) => {
+    path.setAttribute("d", SHAPES[what]);
+    made.title = `${what} ${job.title}`;
+    made.setAttribute("aria-label", made.title);
+  };
+  return made;
 }
 
 function runningRow(job) {
@@ -50,8 +61,8 @@ function runningRow(job) {
   const steps = el("span", { class: "steps" });
   const bar = el("progress", { max: 1 });
   const time = el("span", { class: "time", title: "time running" });
-  const stop = button("Cancel", `Cancel the running job ${job.title}`, () => cancel(job.id, true));
-  const pause = button("Pause", `Pause ${job.title}`, () => v2(job.id, "pause"));
+  const stop = button(() => cancel(job.id, true));
+  const pause = button(() => v2(job.id, "pause"));
   const row = el(
     "li",
     { class: "job running", tabIndex: 0 },
@@ -72,6 +83,8 @@ function runningRow(job) {
     bar.setAttribute("aria-label", `${Math.round(100 * share)} percent done`);
     time.dataset.since = job.started ?? job.created;
     stop.disabled = job.cancelling;
+    stop.become("Cancel", job);
+    pause.become("Pause", job);
     if (job.preview !== null) {
       const url = `api/latentgraph/jobs/${encodeURIComponent(job.id)}/preview?n=${job.preview}`;
       if (picture.getAttribute("src") !== url) picture.src = url;
@@ -87,8 +100,8 @@ function waitingRow(job) {
   const title = el("p", { class: "title" });
   const state = el("span", { class: "node" });
   const time = el("span", { class: "time", title: "time waited" });
-  const stop = button("Cancel", `Cancel the waiting job ${job.title}`, () => cancel(job.id, false));
-  const pause = button("Pause", `Pause ${job.title}`, () => v2(job.id, job.status === "paused" ? "resume" : "pause"));
+  const stop = button(() => cancel(job.id, false));
+  const pause = button(() => v2(job.id, job.status === "paused" ? "resume" : "pause"));
   const row = el(
     "li",
     { class: "job", tabIndex: 0 },
@@ -102,9 +115,8 @@ function waitingRow(job) {
     row.setAttribute("aria-label", `${job.status === "paused" ? "Paused" : "Waiting"}: ${job.title}`);
     setText(state, job.status === "paused" ? "paused" : job.priority ? `priority ${job.priority}` : "");
     time.dataset.since = job.created;
-    setText(pause, job.status === "paused" ? "Resume" : "Pause");
-    pause.setAttribute("aria-label", `${pause.textContent} ${job.title}`);
-    pause.title = pause.getAttribute("aria-label");
+    stop.become("Cancel", job);
+    pause.become(job.status === "paused" ? "Resume" : "Pause", job);
   };
   row.cancel = () => cancel(row.dataset.key, false);
   return row;

@@ -165,16 +165,19 @@ class Queue:
             free = {"owner": None, "lease_until": None}
             asked = update(jobs).where(*gone, jobs.c.cancelling.is_(True))
             ending = Ending("cancelled").as_json()
-            all_ended(connection, asked.values(status="cancelled", finished=now, ending=ending, **free), now)
+            asked = asked.values(status="cancelled", finished=now, ending=ending, **free)
+            cancelled = all_ended(connection, asked, now)
             worn = select(jobs.c.seq, jobs.c.id).where(*gone, jobs.c.attempt >= ATTEMPTS)
-            ended = connection.execute(worn).all()
-            for seq, id in ended:
+            given_up = connection.execute(worn).all()
+            for seq, id in given_up:
                 over = {"status": "error", "finished": now, "ending": worn_out(id, now).as_json()}
                 all_ended(connection, update(jobs).where(jobs.c.seq == seq).values(over | free), now)
             connection.execute(update(jobs).where(*gone).values(status="pending", **free))
-            return [id for _, id in ended]
+            over[:] = [len(cancelled), len(given_up)]
+            return [id for _, id in given_up]
 
-        return self.writer.submit(write)
+        over: list[int] = []
+        return self.writer.submit(write, after=lambda _: self._count(-sum(over)))
 
     def cancel_waiting(self, ids: Iterable[str] | None) -> "Future[list[str]]":
         """End jobs that wait (all of them for None) as cancelled; gives the ids of those that did wait."""
@@ -241,8 +244,7 @@ class Queue:
 
     def job(self, id: str) -> Job | None:
         """The job of an id."""
-        found = self.jobs(jobs.c.id == id)
-        return found[0] if found else None
+        return next(iter(self.jobs(jobs.c.id == id)), None)
 
     def jobs(self, *where: Any, order: Sequence[Any] = (jobs.c.seq,), **limits: int | None) -> list[Job]:
         """Jobs that fulfil all conditions; `limit` and `offset` cut the list."""
@@ -254,8 +256,7 @@ class Queue:
 
     def waiting(self) -> list[Job]:
         """The jobs that wait, in the order in which they will run."""
-        order = (jobs.c.priority.desc(), jobs.c.number, jobs.c.seq)
-        return self.jobs(jobs.c.status.in_(WAITING), order=order)
+        return self.jobs(jobs.c.status.in_(WAITING), order=(jobs.c.priority.desc(), jobs.c.number, jobs.c.seq))
 
     def running(self) -> list[Job]:
         """The jobs that run."""
@@ -288,11 +289,10 @@ class Queue:
 
     def reserve(self, job: Job, path: str, sha256: str) -> "Future[None]":
         """Note, before a file appears, that it is this job's."""
-        row = {"seq": job.seq, "path": path, "sha256": sha256}
 
         def write(connection: Connection) -> None:
             connection.execute(delete(names).where(names.c.seq == job.seq, names.c.path == path))
-            connection.execute(names.insert().values(row))
+            connection.execute(names.insert().values(seq=job.seq, path=path, sha256=sha256))
 
         return self.writer.submit(write)
 

@@ -45,7 +45,7 @@ async def overview(request: web.Request) -> web.StreamResponse:
 
 def _asked(state: State) -> tuple[dict[str, Any], list[Job]]:
     queue = state.queue
-    ended = Search().page(queue, None, SHOWN_ENDED)
+    ended = Search((), ("success", "error")).page(queue, None, SHOWN_ENDED)
     found = {
         "now": time.time(),
         "waiting": queue.read(lambda connection: waiting(connection, state.titles)),
@@ -89,19 +89,20 @@ async def preview(request: web.Request) -> web.StreamResponse:
 
 
 async def gallery(request: web.Request) -> web.StreamResponse:
-    """Ended jobs, newest first: `q` (words), `status`, `before` (a cursor), `limit`."""
+    """Ended jobs, newest first: `q` (words), `status` (or several), `before` (a cursor), `limit`."""
     state, query = state_of(request), request.query
-    words, status, before = query.get("q", ""), query.get("status", ""), query.get("before", "")
+    words, before = query.get("q", ""), query.get("before", "")
+    statuses = tuple(query.get("status", "success,error").split(","))
     if len(words) > LONGEST_SEARCH:
         raise Refused(400, "invalid_request", f"q has at most {LONGEST_SEARCH} characters")
-    if status and status not in ENDED:
-        raise Refused(400, "invalid_request", f"status is one of {', '.join(ENDED)}, found {status!r:.40}")
+    if wrong := set(statuses) - set(ENDED):
+        raise Refused(400, "invalid_request", f"status is of {', '.join(ENDED)}, found {min(wrong)!r:.40}")
     try:
         limit = max(1, min(MOST, int(query.get("limit", "48"))))
         place = Cursor.read(before) if before else None
     except ValueError as error:
         raise Refused(400, "invalid_request", "limit is a number, before a cursor of a page") from error
-    search = Search(tuple(words.split()), status)
+    search = Search(tuple(words.split()), statuses)
 
     def listed() -> dict[str, Any]:
         cards = [card_of(job, state.registry) for job in search.page(state.queue, place, limit)]

@@ -1,6 +1,7 @@
 """The device lane: batches across jobs, the ladder, memory that runs out, errors that stay where they are."""
 
 import queue
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -198,3 +199,26 @@ def test_a_generator_that_raises_while_it_is_closed_does_not_end_the_lane(rig: R
 def test_a_call_without_requests_is_answered_at_once(rig: Rig) -> None:
     assert rig.run(a=at_once(Doubler())) == {"a": []}
     assert rig.batches() == []
+
+
+def test_a_generator_that_only_tells_progress_can_be_stopped() -> None:
+    begun, ended = threading.Event(), threading.Event()
+    outcomes: list[BaseException | None] = []
+
+    def endless() -> Steps[None]:
+        while True:
+            begun.set()
+            yield Progress(1, 2)
+
+    def over(_value: Any, error: BaseException | None) -> None:
+        outcomes.append(error)
+        ended.set()
+
+    lane = Lane(Devices("cpu"))
+    walk = Walk(endless(), "job", asked=lambda _: None, told=lambda _: None, ended=over)
+    lane.start(walk)
+    assert begun.wait(10)
+    lane.stop(walk)
+    assert ended.wait(10)
+    assert isinstance(outcomes[0], Stopped)
+    lane.close()

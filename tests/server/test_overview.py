@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from engine.config import read_settings
 from engine.registry import Registry
+from server.app import make_app
+from server.config import read_server_settings
 from server.overview import (
     SHOWN_WAITING,
     Cursor,
@@ -22,6 +25,7 @@ from server.overview import (
 from server.queue.jobs import Ending, NewJob
 from server.queue.opening import open_database
 from server.queue.store import Queue
+from server.serving import started
 
 
 @pytest.fixture
@@ -119,11 +123,15 @@ def test_a_status_selects(queue: Queue) -> None:
     accept(queue, "waits")
     queue.cancel_waiting(["waits"]).result()
     for status, wanted in (("success", "good"), ("error", "bad"), ("cancelled", "waits")):
-        assert ids(Search((), status).page(queue, None, 10)) == [wanted]
+        assert ids(Search((), (status,)).page(queue, None, 10)) == [wanted]
 
 
 def test_an_error_tells_its_node_and_its_hint(queue: Queue, registry: Registry) -> None:
-    error = {"node_id": "1", "node_type": "CLIPTextEncode", "exception_message": "too long\nmake it shorter"}
+    error = {
+        "node_id": "1",
+        "node_type": "CLIPTextEncode",
+        "exception_message": "too long; make it shorter\nmake it shorter",
+    }
     end(queue, "bad", status="error", error={**error, "exception_type": "ValueError"}, outputs={})
     told = card_of(Search().page(queue, None, 1)[0], registry)["error"]
     assert (told["title"], told["message"], told["hint"]) == ("Prompt", "too long", "make it shorter")
@@ -159,3 +167,22 @@ def test_cursors_keep_their_value() -> None:
     cursor = Cursor(1795250886.8322246, 22)
     assert Cursor.read(str(cursor)) == cursor
     assert json.loads(json.dumps(str(cursor))) == "1795250886.8322246-22"
+
+
+# ------------------------------------------------------------ over HTTP
+
+
+async def test_bad_questions_are_refused(tmp_path: Path, registry: Registry, aiohttp_client: Any) -> None:
+    settings = read_settings(base_directory=tmp_path, cache=Path("off"), device="cpu")
+    async with started(settings, read_server_settings(max_prompt_mb=0.01), registry) as state:
+        client = await aiohttp_client(make_app(state))
+        for query in ("before=x", "before=1-", "limit=many", "status=odd", "status=", f"q={'x' * 501}"):
+            assert (await client.get(f"/api/latentgraph/gallery?{query}")).status == 400, query
+        for path in ("gallery/none", "jobs/none/preview"):
+            assert (await client.get(f"/api/latentgraph/{path}")).status == 404, path
+        for body, status in ((b"{}", 400), (b"[", 400), (b"\xff\xd8", 400), (b" " * 20_000, 413)):
+            assert (await client.post("/api/latentgraph/form", data=body)).status == status, body[:9]
+        body = json.dumps(prompt_of("a house")).encode()
+        answer = await (await client.post("/api/latentgraph/form", data=body)).json()
+        assert [p["value"] for p in answer["form"] if p["input"] == "text"] == ["a house"]
+        assert answer["workflow"] == prompt_of("a house")

@@ -158,6 +158,7 @@ def test_what_runs_is_shown_with_its_step_and_picture_and_can_be_cancelled(page:
     expect(page.locator("#state")).to_have_text("1 running")
     row.get_by_role("button", name="Cancel").click()
     expect(row).to_have_count(0, timeout=WAIT)
+    page.locator("#status").select_option("cancelled")
     expect(tile(page, "a long job")).to_contain_text("Cancelled", timeout=WAIT)
     assert served.ask(f"api/latentgraph/gallery/{id}")["status"] == "cancelled"
 
