@@ -1,4 +1,4 @@
-"""The server's promises at length: kills, faults, wrong prompts, long queues; prints RELIABILITY.md's table."""
+"""The promises of the server at length: kills, faults, wrong prompts, long queues; prints a table."""
 
 import argparse
 import asyncio
@@ -34,7 +34,7 @@ Row = tuple[str, str, str, bool]
 def kills(folder: Path, count: int) -> list[Row]:
     found = kill_often(folder, count)
     ended = ", ".join(f"{n} {status}" for status, n in found.ended.items())
-    said = f"{len(found.accepted)} accepted, {ended}; {found.again} begun again; {len(found.wrong)} wrong"
+    said = f"{len(found.accepted)} accepted; {ended}; {found.again} begun again; {len(found.wrong)} wrong"
     return [("R1", f"{count} kills: 0 lost, doubled, half-written", said, not found.wrong)]
 
 
@@ -169,9 +169,12 @@ async def admitting(folder: Path) -> AsyncIterator[TestClient[Any, Any]]:
 
     Worker._lease = nothing  # type: ignore[method-assign]
     settings = read_settings(base_directory=folder, cache=Path("off"), device="cpu")
-    async with serving.started(settings, ServerSettings(max_job_megapixels=1e9)) as state:
-        async with TestClient(TestServer(make_app(state))) as client:
-            yield client
+    limits = ServerSettings(max_job_megapixels=1e9)
+    async with (
+        serving.started(settings, limits) as state,
+        TestClient(TestServer(make_app(state))) as client,
+    ):
+        yield client
 
 
 async def wrong_prompts(folder: Path, count: int) -> list[Row]:
@@ -189,10 +192,12 @@ async def wrong_prompts(folder: Path, count: int) -> list[Row]:
     codes = ", ".join(f"{n} x {status}" for status, n in sorted(found.statuses.items()))
     node, port = found.share(found.at_node), found.share(found.at_input)
     return [
-        ("R7", f"{count:,} wrong prompts: 0 x 5xx, 0 hangs", f"{codes}; slowest {found.slowest:.2f} s", not found.faults),
+        ("R7", f"{count:,} wrong prompts: 0 x 5xx, 0 hangs", f"{codes}; slowest {found.slowest:.2f} s",
+         not found.faults),
         ("R7", "refusals naming the node >= 99 %", f"{node:.2%} of {found.at_node.total():,}", node >= 0.99),
         ("R7", "node and input >= 98 %", f"{port:.2%} of {found.at_input.total():,}", port >= 0.98),
-        ("R10", "more than the memory: refused <= 1 s, +<= 100 MB", f"{refused.status} in {seconds * 1e3:.0f} ms, {grown:+.0f} MB",
+        ("R10", "more than the memory: refused <= 1 s, +<= 100 MB",
+         f"{refused.status} in {seconds * 1e3:.0f} ms, {grown:+.0f} MB",
          refused.status == 400 and seconds <= 1 and grown <= 100),
     ]  # fmt: skip
 

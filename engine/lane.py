@@ -122,10 +122,10 @@ class Lane:
         """Close all generators of a job at their next step."""
         self._inbox.put(lambda: self._stop(job))
 
-    def close(self) -> None:
-        """End the thread; generators still running are closed."""
+    def close(self, seconds: float = 10.0) -> None:
+        """End the thread, waiting so long for it; generators still running are closed."""
         self._inbox.put(None)
-        self._thread.join(timeout=10)
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         with computing():

@@ -133,10 +133,14 @@ class Engine:
         """Run a plan from a program without an event loop."""
         return asyncio.run(self.finish(self.start(plan, listen)))
 
-    def close(self) -> None:
-        """End the threads."""
-        self._lane.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def close(self, wait: bool = True) -> None:
+        """End the threads.
+
+        Args:
+            wait: Whether to wait for nodes that are at work; else they are left to end by themselves.
+        """
+        self._lane.close(10.0 if wait else 0.0)
+        self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def __enter__(self) -> "Engine":
         return self

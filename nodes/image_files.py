@@ -20,6 +20,7 @@ from engine.files import Files, expand_prefix
 from engine.node import node
 from engine.ports import Env, Given, Hidden, Hint, OneOf, Shown
 from engine.problems import NodeFailure, Wrong, nearest
+from engine.steps import Progress, Steps
 from nodes.ports import Image, Json, Mask
 
 MAX_PIXELS = 100_000_000
@@ -183,6 +184,19 @@ def preview_image(
         images: The pictures to show.
     """
     return Shown(None, {"images": write_preview(files, images, workflow_texts(prompt, extra_pnginfo))})
+
+
+@node(
+    "SaveImageWebsocket", category="api/image", title="Save Image (Websocket)", is_output=True, volatile=True
+)
+def save_image_websocket(*, images: Image) -> Steps[None]:
+    """Send pictures to the client's socket as PNG, one binary message each, and write nothing.
+
+    Args:
+        images: The pictures to send.
+    """
+    for number, picture in enumerate(pictures(images)):
+        yield Progress(number + 1, len(images), preview=("PNG", picture, None))
 
 
 def write_preview(files: Files, images: Tensor, texts: Mapping[str, str]) -> list[dict[str, str]]:

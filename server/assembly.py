@@ -47,7 +47,9 @@ def assembled(
         if folders:
             host = host_of(env, settings.base_directory)
             packs = load_packs(folders, registry, host)
-        yield Assembly(stack.enter_context(Engine(packs.registry, env, tiers)), packs)
+        engine = Engine(packs.registry, env, tiers)
+        stack.callback(engine.close, wait=False)  # its jobs have ended or were put back
+        yield Assembly(engine, packs)
 
 
 def custom_folders(files: Files, server: ServerSettings) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -157,6 +158,8 @@ def _run(settings: Any, server: Any) -> None:
 
     try:
         asyncio.run(serve_until_stopped(settings, server, ready))
+        logging.shutdown()
+        os._exit(0)  # a node that takes no steps must not keep the process: its job was put back
     except HeldError as error:
         people.print(f"[red]{error}[/]; stop it, or use another --base-directory")
         raise typer.Exit(3) from error

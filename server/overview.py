@@ -1,7 +1,6 @@
 """Jobs as the page shows them: what runs, what waits, what has ended; search among the ended."""
 
 import json
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +24,8 @@ TITLE = 200
 """Characters of a title."""
 BATCH = 100
 """Ended jobs that a search reads at a time."""
+MOST_READ = 1_000
+"""Ended jobs that one request of a search reads; the next goes on from there."""
 KNOWN_TITLES = 4_096
 
 
@@ -44,6 +45,11 @@ class Cursor:
         """
         finished, _, seq = text.partition("-")
         return cls(float(finished), int(seq))
+
+    @classmethod
+    def of(cls, job: Job) -> "Cursor":
+        """The place of an ended job."""
+        return cls(job.finished or 0.0, job.seq)
 
     def __str__(self) -> str:
         return f"{self.finished!r}-{self.seq}"
@@ -123,7 +129,7 @@ def card_of(job: Job, registry: Registry) -> dict[str, Any]:
         "pictures": pictures[:ON_CARD],
         "count": len(pictures),
         "error": error_of(job, registry),
-        "cursor": str(Cursor(job.finished or 0.0, job.seq)),
+        "cursor": str(Cursor.of(job)),
     }
 
 
@@ -179,17 +185,22 @@ class Search:
     words: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ENDED
 
-    def page(self, queue: Queue, before: Cursor | None, limit: int) -> list[Job]:
-        """The newest that fit, older than `before`; reads no more than it must."""
+    def page(self, queue: Queue, before: Cursor | None, limit: int) -> tuple[list[Job], Cursor | None]:
+        """The newest that fit, older than `before`, and where to go on; None at the end.
+
+        No more than `MOST_READ` jobs are looked at, so that a page may be short, or empty, before the end.
+        """
         found: list[Job] = []
-        while len(found) < limit:
-            size = limit if not self.words else max(limit, BATCH)
+        size = max(limit, BATCH) if self.words else limit
+        for _ in range(-(-MOST_READ // size)):
             read = self._read(queue, before, size)
             found += [job for job in read if self._fits(job)]
+            if len(found) > limit or (len(found) == limit and read):
+                return found[:limit], Cursor.of(found[limit - 1])
             if len(read) < size:
-                break
-            before = Cursor(read[-1].finished or 0.0, read[-1].seq)
-        return found[:limit]
+                return found, None
+            before = Cursor.of(read[-1])
+        return found, before
 
     def _read(self, queue: Queue, before: Cursor | None, limit: int) -> list[Job]:
         where: list[ColumnElement[bool]] = [jobs.c.status.in_(self.statuses), jobs.c.finished.is_not(None)]
@@ -197,8 +208,10 @@ class Search:
             same = and_(jobs.c.finished == before.finished, jobs.c.seq < before.seq)
             where.append(or_(jobs.c.finished < before.finished, same))
         columns = (jobs.c.prompt, jobs.c.ending, jobs.c.id)
-        parts = [plain for word in self.words if (plain := _plain(word))]
-        where += [or_(*(c.icontains(part, autoescape=True) for c in columns)) for part in parts]
+        where += [
+            or_(*(c.icontains(form, autoescape=True) for c in columns for form in _forms(word)))
+            for word in self.words
+        ]
         return queue.jobs(*where, order=(jobs.c.finished.desc(), jobs.c.seq.desc()), limit=limit)
 
     def _fits(self, job: Job) -> bool:
@@ -208,9 +221,11 @@ class Search:
         return all(word.casefold() in text for word in self.words)
 
 
-def _plain(word: str) -> str:
-    """The longest part of a word that stands in the database as it is, for a first selection; "" for none."""
-    return max(re.split(r'["\\/]', word), key=len) if word.isascii() else ""
+def _forms(word: str) -> set[str]:
+    """How a word may stand in the database, for a first selection: JSON hides the case of other letters."""
+    part = max(word.split("/"), key=len)  # a path is kept in pieces
+    forms = {part} if part.isascii() else {part, part.lower(), part.upper(), part.capitalize()}
+    return {json.dumps(form)[1:-1] for form in forms}
 
 
 def _texts(job: Job) -> Iterator[str]:

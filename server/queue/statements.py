@@ -8,10 +8,12 @@ from sqlalchemy import bindparam, delete, func, select, update
 from server.queue.jobs import WAITING
 from server.queue.tables import jobs, names
 
+ORDER = (jobs.c.priority.desc(), jobs.c.number, jobs.c.seq)
+"""The order in which jobs run."""
 NEXT = (
     select(jobs.c.seq)
     .where(jobs.c.status == "pending")
-    .order_by(jobs.c.priority.desc(), jobs.c.number, jobs.c.seq)
+    .order_by(*ORDER)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )

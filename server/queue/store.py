@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, delete, func, select, update
 
+from server.queue import statements as sql
 from server.queue.jobs import ATTEMPTS, ENDED, WAITING, Ending, Job, NewJob, job_of, row_of, worn_out
 from server.queue.outbox import all_ended, job_ended
-from server.queue.statements import ACCEPT, FINISH, HAS_ENDED, LEASE, TAKEN, UNNAME, WAITING_COUNT, groups_of
+from server.queue.statements import HAS_ENDED, ORDER, groups_of
 from server.queue.tables import jobs, names
 from server.queue.writer import Writer
 
@@ -40,10 +41,9 @@ class Queue:
         self.engine, self._most, self._clock = engine, most, clock
         self.writer = Writer(engine)
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-        with self._reader.connect() as connection:
-            last = connection.scalar(select(func.max(jobs.c.number)).where(jobs.c.counted.is_(True)))
-            self._room = most - int(connection.scalar(WAITING_COUNT) or 0)
-        self._counter = 0 if last is None else int(last) + 1
+        question = select(func.max(jobs.c.number)).where(jobs.c.counted.is_(True))
+        last = self.read(lambda connection: connection.scalar(question))
+        self._counter, self._room = 0 if last is None else int(last) + 1, 0
         self.remaining = 0
         """Jobs that wait or run, as far as this process has heard."""
         self.recount()
@@ -82,9 +82,9 @@ class Queue:
             self._take_room(connection)
             if self._room < 0:
                 raise FullError(f"{self._most} jobs are waiting; try again later")
-            if connection.scalar(TAKEN, {"job_id": new.id}) is not None:
+            if connection.scalar(sql.TAKEN, {"job_id": new.id}) is not None:
                 raise TakenError(f"a job has the id {new.id!r} already")
-            seq = connection.execute(ACCEPT, row).inserted_primary_key
+            seq = connection.execute(sql.ACCEPT, row).inserted_primary_key
             assert seq is not None
             blank = {"started": None, "finished": None, "owner": None, "ending": None}
             job = job_of({**row, **blank, "seq": seq[0]})
@@ -97,7 +97,7 @@ class Queue:
         """Count down the places that were free when last counted, so that a long queue costs nothing."""
         self._room -= 1
         if self._room < 0:
-            self._room = self._most - int(connection.scalar(WAITING_COUNT) or 0) - 1
+            self._room = self._most - int(connection.scalar(sql.WAITING_COUNT) or 0) - 1
 
     def lease(self, owner: str, most: int = 1) -> "Future[list[Job]]":
         """The next jobs, now this owner's for `LEASE_S` seconds."""
@@ -105,7 +105,7 @@ class Queue:
         def write(connection: Connection) -> list[Job]:
             now = self._clock()
             values = {"most": most, "who": owner, "until": now + LEASE_S, "now": now}
-            found = [job_of(dict(r)) for r in connection.execute(LEASE, values).mappings()]
+            found = [job_of(dict(r)) for r in connection.execute(sql.LEASE, values).mappings()]
             return sorted(found, key=lambda j: (-j.priority, j.number, j.seq))
 
         return self.writer.submit(write, durable=False)
@@ -127,9 +127,9 @@ class Queue:
         values = which | {"now_status": ending.status, "now_ending": ending.as_json(), "now": now}
 
         def write(connection: Connection) -> bool:
-            done = connection.execute(FINISH, values).rowcount == 1
+            done = connection.execute(sql.FINISH, values).rowcount == 1
             if done:
-                connection.execute(UNNAME, {"job": job.seq})
+                connection.execute(sql.UNNAME, {"job": job.seq})
                 job_ended(connection, job, ending, now)
             return done
 
@@ -143,6 +143,7 @@ class Queue:
             mine = (jobs.c.seq == job.seq, jobs.c.status == "running", *attempt)
             status = "paused" if paused else "pending"
             values = {"status": status, "attempt": jobs.c.attempt - 1, "owner": None, "lease_until": None}
+            self._room = 0
             return connection.execute(update(jobs).where(*mine).values(values)).rowcount == 1
 
         return self.writer.submit(write)
@@ -163,21 +164,21 @@ class Queue:
             elif not all_owners:
                 gone.append(jobs.c.lease_until < now)
             free = {"owner": None, "lease_until": None}
+            over = {"status": "cancelled", "finished": now, "ending": Ending("cancelled").as_json()}
             asked = update(jobs).where(*gone, jobs.c.cancelling.is_(True))
-            ending = Ending("cancelled").as_json()
-            asked = asked.values(status="cancelled", finished=now, ending=ending, **free)
-            cancelled = all_ended(connection, asked, now)
+            cancelled = all_ended(connection, asked.values(over | free), now)
             worn = select(jobs.c.seq, jobs.c.id).where(*gone, jobs.c.attempt >= ATTEMPTS)
             given_up = connection.execute(worn).all()
             for seq, id in given_up:
                 over = {"status": "error", "finished": now, "ending": worn_out(id, now).as_json()}
                 all_ended(connection, update(jobs).where(jobs.c.seq == seq).values(over | free), now)
             connection.execute(update(jobs).where(*gone).values(status="pending", **free))
-            over[:] = [len(cancelled), len(given_up)]
+            ended[:] = [*cancelled, *given_up]
+            self._room = 0  # some wait again
             return [id for _, id in given_up]
 
-        over: list[int] = []
-        return self.writer.submit(write, after=lambda _: self._count(-sum(over)))
+        ended: list[Any] = []
+        return self.writer.submit(write, after=lambda _: self._count(-len(ended)))
 
     def cancel_waiting(self, ids: Iterable[str] | None) -> "Future[list[str]]":
         """End jobs that wait (all of them for None) as cancelled; gives the ids of those that did wait."""
@@ -202,12 +203,12 @@ class Queue:
         if after == "pending":
             values |= {"attempt": 0, "cancelling": False, "ending": None, "finished": None, "started": None}
         change = update(jobs).where(jobs.c.id == id, jobs.c.status.in_(before)).values(values)
-        gain = 1 if set(before) <= set(ENDED) else 0
 
         def write(connection: Connection) -> bool:
+            self._room = 0
             return connection.execute(change).rowcount == 1
 
-        return self.writer.submit(write, after=lambda moved: self._count(gain if moved else 0))
+        return self.writer.submit(write, after=lambda moved: self._count(moved and set(before) <= set(ENDED)))
 
     def forget(self, ids: Iterable[str] | None) -> "Future[None]":
         """Remove ended jobs (all for None) from the history."""
@@ -256,7 +257,7 @@ class Queue:
 
     def waiting(self) -> list[Job]:
         """The jobs that wait, in the order in which they will run."""
-        return self.jobs(jobs.c.status.in_(WAITING), order=(jobs.c.priority.desc(), jobs.c.number, jobs.c.seq))
+        return self.jobs(jobs.c.status.in_(WAITING), order=ORDER)
 
     def running(self) -> list[Job]:
         """The jobs that run."""
@@ -269,10 +270,7 @@ class Queue:
         return self.jobs(HAS_ENDED, order=(jobs.c.finished, jobs.c.seq), limit=limit, offset=offset)
 
     def recount(self) -> None:
-        """Count anew what waits and runs: other processes may have ended or added jobs.
-
-        Counted in turn with the changes, so that none is counted twice.
-        """
+        """Count anew, in turn with the changes: other processes may have ended or added jobs."""
         question = select(func.count()).where(jobs.c.status.in_((*WAITING, "running")))
 
         def write(connection: Connection) -> int:

@@ -45,7 +45,7 @@ async def overview(request: web.Request) -> web.StreamResponse:
 
 def _asked(state: State) -> tuple[dict[str, Any], list[Job]]:
     queue = state.queue
-    ended = Search((), ("success", "error")).page(queue, None, SHOWN_ENDED)
+    ended, _ = Search((), ("success", "error")).page(queue, None, SHOWN_ENDED)
     found = {
         "now": time.time(),
         "waiting": queue.read(lambda connection: waiting(connection, state.titles)),
@@ -105,8 +105,9 @@ async def gallery(request: web.Request) -> web.StreamResponse:
     search = Search(tuple(words.split()), statuses)
 
     def listed() -> dict[str, Any]:
-        cards = [card_of(job, state.registry) for job in search.page(state.queue, place, limit)]
-        return {"jobs": cards, "next": cards[-1]["cursor"] if len(cards) == limit else None}
+        found, following = search.page(state.queue, place, limit)
+        cards = [card_of(job, state.registry) for job in found]
+        return {"jobs": cards, "next": str(following) if following else None}
 
     return web.json_response(await asyncio.to_thread(listed), headers=FRESH)
 

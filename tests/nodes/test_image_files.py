@@ -180,3 +180,10 @@ def test_the_fingerprint_follows_the_content(files: Files) -> None:
     first = fingerprint(image="a.png", files=files)
     put(files, PIL.Image.new("L", (1, 1), 1))
     assert fingerprint(image="a.png", files=files) != first
+
+
+def test_pictures_for_the_socket_are_shown_in_turn_and_not_written() -> None:
+    steps = image_files.save_image_websocket(images=torch.rand(2, 4, 6, 3))
+    shown = list(steps)
+    assert [(p.step, p.total) for p in shown] == [(1, 2), (2, 2)]
+    assert [(p.preview[0], p.preview[1].size, p.preview[2]) for p in shown] == [("PNG", (6, 4), None)] * 2

@@ -249,7 +249,7 @@ def wait_for_trouble(process: Process) -> None:
 
 
 def false_success(base: Path, status: int, lasting: bool) -> Iterator[str]:
-    """A success without its file, an acceptance that is not recorded, an error that left a file it could remove."""
+    """A success without its file, an acceptance that is not recorded, an error that left its file behind."""
     jobs = {row["id"]: row for row in rows(base)}
     whole = {name: data for name, data in outputs(base).items() if ".draft-" not in name}
     if status == 200 and "one" not in jobs:

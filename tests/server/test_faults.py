@@ -1,4 +1,4 @@
-"""A disk that is full, broken or read-only: no crash, no false success, and work goes on once it is mended."""
+"""A disk that is full, broken or read-only: no crash, no false success; work goes on once it is mended."""
 
 from pathlib import Path
 

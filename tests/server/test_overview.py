@@ -59,11 +59,11 @@ def test_pages_join_without_gap_or_repetition_even_where_jobs_ended_at_the_same_
     queue = Queue(open_database(f"sqlite:///{tmp_path / 'q.sqlite'}"), clock=lambda: 7.25)
     for number in range(25):
         end(queue, f"job{number}")
-    found: list[str] = []
-    before = None
-    while page := Search().page(queue, before, 4):
-        found += ids(page)
-        before = Cursor.read(str(Cursor(page[-1].finished or 0, page[-1].seq)))
+    jobs, following = Search().page(queue, None, 4)
+    found = ids(jobs)
+    while following:
+        jobs, following = Search().page(queue, Cursor.read(str(following)), 4)
+        found += ids(jobs)
     assert found == [f"job{n}" for n in reversed(range(25))]
     queue.close()
 
@@ -73,7 +73,7 @@ def test_a_page_is_read_with_one_question_of_its_own_size(queue: Queue) -> None:
         end(queue, f"job{number}")
     asked: list[Any] = []
     event.listen(queue.engine, "before_cursor_execute", lambda *a: asked.append((a[2], a[3])))
-    assert len(Search().page(queue, None, 5)) == 5
+    assert len(Search().page(queue, None, 5)[0]) == 5
     ((statement, values),) = [(s, v) for s, v in asked if s.startswith("SELECT")]
     assert "LIMIT" in statement
     assert 5 in values
@@ -90,16 +90,21 @@ def test_a_page_is_read_with_one_question_of_its_own_size(queue: Queue) -> None:
         "deep/job3",
         "job3",
         "größe",
-        "GRÖSSE",
+        "GRÖßE",
         '"q"',
         "50%",
+        "城堡",
+        "堡",
+        "замок",
+        "ЗАМОК",
+        "a\\b",
     ],
 )
 def test_a_search_finds_texts_classes_titles_files_and_ids(queue: Queue, words: str) -> None:
     end(queue, "job1", "a house", outputs={})
-    end(queue, "job3", 'a red castle, "q" Größe 50%')
+    end(queue, "job3", 'a red castle, "q" Größe 50% 城堡 a\\b Замок')
     end(queue, "job2", "a boat", outputs={})
-    found = ids(Search(tuple(words.split())).page(queue, None, 10))
+    found = ids(Search(tuple(words.split())).page(queue, None, 10)[0])
     assert "job3" in found
     assert found == (["job2", "job3", "job1"] if words == "textENCODE" else ["job3"])
 
@@ -107,14 +112,27 @@ def test_a_search_finds_texts_classes_titles_files_and_ids(queue: Queue, words: 
 @pytest.mark.parametrize("words", ["class_type", "inputs", "50_", "red_castle", "cas tle", "success"])
 def test_a_search_finds_no_words_of_the_file_format(queue: Queue, words: str) -> None:
     end(queue, "job3", "a red castle, 50%")
-    found = ids(Search(tuple(words.split())).page(queue, None, 10))
+    found = ids(Search(tuple(words.split())).page(queue, None, 10)[0])
     assert found == (["job3"] if words == "cas tle" else [])
 
 
 def test_a_search_reads_on_until_the_page_is_full(queue: Queue) -> None:
     for number in range(230):
         end(queue, f"job{number}", "rare inputs" if number % 100 == 0 else "a house")
-    assert ids(Search(("inputs",)).page(queue, None, 10)) == ["job200", "job100", "job0"]
+    assert ids(Search(("inputs",)).page(queue, None, 10)[0]) == ["job200", "job100", "job0"]
+
+
+def test_a_search_looks_at_a_bounded_number_of_jobs_and_can_be_continued(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.overview.MOST_READ", 200)
+    for number in range(450):
+        end(queue, f"job{number}", "rare inputs" if number == 3 else "a house")
+    search, before, pages = Search(("inputs",)), None, []
+    while not pages or before:
+        jobs, before = search.page(queue, before, 10)
+        pages.append(ids(jobs))
+    assert pages == [[], [], ["job3"]]
 
 
 def test_a_status_selects(queue: Queue) -> None:
@@ -123,7 +141,7 @@ def test_a_status_selects(queue: Queue) -> None:
     accept(queue, "waits")
     queue.cancel_waiting(["waits"]).result()
     for status, wanted in (("success", "good"), ("error", "bad"), ("cancelled", "waits")):
-        assert ids(Search((), (status,)).page(queue, None, 10)) == [wanted]
+        assert ids(Search((), (status,)).page(queue, None, 10)[0]) == [wanted]
 
 
 def test_an_error_tells_its_node_and_its_hint(queue: Queue, registry: Registry) -> None:
@@ -133,7 +151,7 @@ def test_an_error_tells_its_node_and_its_hint(queue: Queue, registry: Registry) 
         "exception_message": "too long; make it shorter\nmake it shorter",
     }
     end(queue, "bad", status="error", error={**error, "exception_type": "ValueError"}, outputs={})
-    told = card_of(Search().page(queue, None, 1)[0], registry)["error"]
+    told = card_of(Search().page(queue, None, 1)[0][0], registry)["error"]
     assert (told["title"], told["message"], told["hint"]) == ("Prompt", "too long", "make it shorter")
 
 

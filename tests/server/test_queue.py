@@ -1,4 +1,4 @@
-"""The queue as a whole: each job claimed once by many processes; like a small model whatever is done to it."""
+"""The queue as a whole: jobs claimed once by many processes; like a small model whatever is done to it."""
 
 import tempfile
 from pathlib import Path
