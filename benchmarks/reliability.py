@@ -52,7 +52,8 @@ def faults(folder: Path) -> list[Row]:
     for code in ("ENOSPC", "EIO", "EROFS"):
         for lasting in (False, True):
             count, seen, wrong = fail_at_each_call(folder / f"{code}{lasting}", code, lasting)
-            said = f"{count} points: {', '.join(f'{n} {k}' for k, n in sorted(seen.items()))}; {len(wrong)} wrong"
+            answers = ", ".join(f"{n} {what}" for what, n in sorted(seen.items()))
+            said = f"{count} points: {answers}; {len(wrong)} wrong"
             name = f"{code} at the n-th call{' and all after it' if lasting else ''}"
             found.append(("R4", name, said + f" {wrong[:2]}" * bool(wrong), not wrong))
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from engine.registry import Registry
 from server.queue.jobs import ENDED, WAITING, Job
@@ -53,6 +53,10 @@ class Cursor:
 
     def __str__(self) -> str:
         return f"{self.finished!r}-{self.seq}"
+
+
+END = Cursor(1e15, 0)
+"""The place after the newest."""
 
 
 class Titles:
@@ -195,7 +199,7 @@ class Search:
         for _ in range(-(-MOST_READ // size)):
             read = self._read(queue, before, size)
             found += [job for job in read if self._fits(job)]
-            if len(found) > limit or (len(found) == limit and read):
+            if len(found) >= limit:
                 return found[:limit], Cursor.of(found[limit - 1])
             if len(read) < size:
                 return found, None
@@ -203,10 +207,12 @@ class Search:
         return found, before
 
     def _read(self, queue: Queue, before: Cursor | None, limit: int) -> list[Job]:
-        where: list[ColumnElement[bool]] = [jobs.c.status.in_(self.statuses), jobs.c.finished.is_not(None)]
-        if before is not None:
-            same = and_(jobs.c.finished == before.finished, jobs.c.seq < before.seq)
-            where.append(or_(jobs.c.finished < before.finished, same))
+        place = before or END
+        where: list[ColumnElement[bool]] = [
+            jobs.c.status.in_(self.statuses),
+            jobs.c.finished <= place.finished,  # by which SQLite chooses the index that is in order
+            or_(jobs.c.finished < place.finished, jobs.c.seq < place.seq),
+        ]
         columns = (jobs.c.prompt, jobs.c.ending, jobs.c.id)
         where += [
             or_(*(c.icontains(form, autoescape=True) for c in columns for form in _forms(word)))

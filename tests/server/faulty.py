@@ -244,6 +244,7 @@ def main(base: Path, ready: Connection, environ: dict[str, str], from_start: boo
     started = serving.started
     serving.started = lambda settings, server: started(settings, server, TINY)  # type: ignore[assignment]
     asyncio.run(serving.serve(settings, ServerSettings(port=0, **server), answering))
+    os._exit(0)  # as the command does: threads of nodes that do not end must not keep the process
 
 
 _CONTEXT = multiprocessing.get_context("forkserver")

@@ -82,7 +82,6 @@ def test_new_prompts_are_refused_while_it_stops(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the process waits for the node's thread; /tmp/patches/stuck_node.diff ends it")
 def test_a_node_that_cannot_be_stopped_does_not_hold_up_the_end(tmp_path: Path) -> None:
     process = Process(tmp_path, stop_seconds=1.0)
     post(process.address, prompt(1, "a", "Stuck", seconds=60.0), "a")
