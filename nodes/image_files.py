@@ -127,6 +127,10 @@ def _frames(files: Files, image: str) -> list[PIL.Image.Image]:
                 frames.append(_upright(picture))
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as bomb:
         raise NodeFailure(f"{image!r} is too large: {bomb}", "scale it down") from bomb
+    except PIL.UnidentifiedImageError as error:  # its own words would show where the folder is
+        raise NodeFailure(
+            f"{image!r} is no picture of a kind that can be read", "save it anew, e.g. as PNG"
+        ) from error
     except _UNREADABLE as error:
         raise NodeFailure(
             f"{image!r} is no picture that can be read: {error}", "save it anew, e.g. as PNG"

@@ -4,7 +4,7 @@ import hmac
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
@@ -139,7 +139,7 @@ def _open(path: str) -> bool:
 
 def _has_token(request: web.Request, token: str) -> bool:
     given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-    given = given or request.query.get("token", "") or request.cookies.get("latentgraph_token", "")
+    given = given or request.query.get("token", "") or unquote(request.cookies.get("latentgraph_token", ""))
     return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
 
 

@@ -54,8 +54,10 @@ class Stream:
         self._wake()
 
     def end(self) -> None:
-        """Nothing more will be told."""
+        """Nothing more will be told; pictures of steps are let go."""
         self.ended = True
+        kept = [entry for entry in self._entries if entry.type != "preview"]
+        self._entries = deque(kept, KEPT_EVENTS)
         self._wake()
 
     def after(self, n: int) -> list[Entry]:

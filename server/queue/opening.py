@@ -10,7 +10,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from server.queue.tables import METADATA
@@ -42,7 +42,7 @@ def _opened(url: str) -> Engine:
     engine = create_engine(url, pool_size=8, max_overflow=24)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up)
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(engine, "begin", _begin)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.connect() as connection:
@@ -50,6 +50,12 @@ def _opened(url: str) -> Engine:
         command.upgrade(config, "head")
         connection.commit()
     return engine
+
+
+def _begin(connection: Connection) -> None:
+    """Take the write lock at once, so that two writers wait for each other; reading takes none."""
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _set_up(connection: Any, _record: Any) -> None:

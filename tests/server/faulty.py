@@ -180,14 +180,16 @@ class Faults:
         os.open = self.wrapped(os.open, lambda path, flags, *_, **__: bool(flags & writing))
         for name in ("fsync", "link", "replace", "rename", "unlink", "mkdir"):
             setattr(os, name, self.wrapped(getattr(os, name)))
-        real, wrapped = os.fdopen, self.wrapped
+        real, wrapped = io.open, self.wrapped
 
-        def fdopen(*args: Any, **kwargs: Any) -> Any:
-            return _File(real(*args, **kwargs), wrapped)
+        def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            if not set(mode) & set("wax+"):
+                return real(file, mode, *args, **kwargs)
+            if not isinstance(file, int) and self.hit():
+                raise OSError(self.code, os.strerror(self.code))
+            return _File(real(file, mode, *args, **kwargs), wrapped)
 
-        os.fdopen = fdopen  # type: ignore[assignment]
-        opens: Any = self.wrapped(builtins.open, lambda file, mode="r", *_, **__: mode[0] in "wax")
-        builtins.open = opens
+        io.open = builtins.open = opened  # type: ignore[assignment]
         commit = default.DefaultDialect.do_commit
 
         def do_commit(dialect: Any, connection: Any) -> None:

@@ -49,7 +49,8 @@ BODY: dict[str, tuple[Any, ...]] = {
     "prompt_id": (5, [], {}, "", " ", "x" * 300, "\ud800", "\x00", "../../x", True, 0, "a/b?c#d", -1.5),
     "client_id": (5, [], {}, "", "x" * 5_000, "\ud800", "\x00", True, {"a": 1}),
     "front": ("x", [], 1, None, "false"),
-    "prompt": (None, [], "x", 1, {}, {"": {}}, {"nodes": []}, {"prompt": {}}, {"1": {}}, [[]], {"1": {"inputs": {}}}),
+    "prompt": (None, [], "x", 1, {}, {"": {}}, {"nodes": []}, {"prompt": {}}, {"1": {}}, [[]],
+               {"1": {"inputs": {}}}),
 }  # fmt: skip
 PATIENCE_S = 5.0
 

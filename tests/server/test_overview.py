@@ -77,6 +77,10 @@ def test_a_page_is_read_with_one_question_of_its_own_size(queue: Queue) -> None:
     ((statement, values),) = [(s, v) for s, v in asked if s.startswith("SELECT")]
     assert "LIMIT" in statement
     assert 5 in values
+    explained = queue.read(
+        lambda c: c.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", tuple(values)).all()
+    )
+    assert any("jobs_finished" in row[-1] for row in explained), "in order by the index, not by sorting all"
 
 
 @pytest.mark.parametrize(
