@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -292,10 +292,3 @@ class Process:
         """Its exit status once it ends; None if it does not in that time."""
         self._process.join(seconds)
         return self._process.exitcode
-
-
-def serving_at(base: Path, **server: Any) -> Iterator[Process]:
-    """A server for a fixture."""
-    process = Process(base, **server)
-    yield process
-    process.kill()
