@@ -3,13 +3,14 @@
 import json
 from dataclasses import replace
 
-from sqlalchemy import Connection, Update, delete, select
+from sqlalchemy import Connection, Update, bindparam, delete, select
 
 from server.jobview import STATUS, Look, outputs_at_end, time_of, view
 from server.queue.jobs import Ending, Job, job_of
 from server.queue.tables import assets, jobs, webhooks
 
-_DROP = delete(assets)
+_DROP = delete(assets).where(assets.c.job_id == bindparam("job"))
+_INSERT = assets.insert()
 
 
 def job_ended(connection: Connection, job: Job, ending: Ending, now: float) -> None:
@@ -48,9 +49,9 @@ def _note_outputs(connection: Connection, job_id: str, ending: Ending, now: floa
                 "output": json.dumps(place),
             }
         )
-    connection.execute(_DROP.where(assets.c.job_id == job_id))  # of an end before a retry
+    connection.execute(_DROP, {"job": job_id})  # of an end before a retry
     if rows:
-        connection.execute(assets.insert(), rows)
+        connection.execute(_INSERT, rows)
 
 
 def _note_webhook(connection: Connection, job: Job, now: float) -> None:

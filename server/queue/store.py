@@ -129,7 +129,8 @@ class Queue:
         def write(connection: Connection) -> bool:
             done = connection.execute(sql.FINISH, values).rowcount == 1
             if done:
-                connection.execute(sql.UNNAME, {"job": job.seq})
+                if job.attempt > 1 or any(file.get("type") == "output" for file in ending.files):
+                    connection.execute(sql.UNNAME, {"job": job.seq})
                 job_ended(connection, job, ending, now)
             return done
 
@@ -251,9 +252,7 @@ class Queue:
         """Jobs that fulfil all conditions; `limit` and `offset` cut the list."""
         question = select(*jobs.c).where(*where).order_by(*order)
         question = question.limit(limits.get("limit")).offset(limits.get("offset"))
-        return self.read(
-            lambda connection: [job_of(dict(r)) for r in connection.execute(question).mappings()]
-        )
+        return [job_of(dict(r)) for r in self.read(lambda c: c.execute(question).mappings().all())]
 
     def waiting(self) -> list[Job]:
         """The jobs that wait, in the order in which they will run."""
@@ -280,8 +279,8 @@ class Queue:
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are of each status."""
-        question = select(jobs.c.status, func.count()).group_by(jobs.c.status)
-        return self.read(lambda connection: dict(connection.execute(question).all()))
+        each = select(jobs.c.status, func.count()).group_by(jobs.c.status)
+        return self.read(lambda connection: dict(connection.execute(each).all()))
 
     # ------------------------------------------------------------ names of outputs
 

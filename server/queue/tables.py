@@ -38,10 +38,10 @@ jobs = Table(
     Column("lease_until", Float),
     Column("cancelling", Boolean, nullable=False),
     Column("ending", Text),  # JSON of what came of it: outputs, meta, messages, error, executed, cached
-    Index("jobs_next", "status", "priority", "number", "seq"),
     Index("jobs_finished", "finished"),
     sqlite_autoincrement=True,
 )
+Index("jobs_next", jobs.c.status, jobs.c.priority.desc(), jobs.c.number, jobs.c.seq)  # as they run
 names = Table(
     "names",
     METADATA,

@@ -73,7 +73,7 @@ def _jobs() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("jobs_finished", "jobs", ["finished"])
-    op.create_index("jobs_next", "jobs", ["status", "priority", "number", "seq"])
+    op.create_index("jobs_next", "jobs", ["status", sa.text("priority DESC"), "number", "seq"])
 
 
 def _assets() -> None:
