@@ -99,7 +99,7 @@ async def ours(port: int) -> AsyncIterator[Server]:
         command = ["latentgraph", "serve", "--port", str(port), "--base-directory", folder, "--device", "cpu"]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         try:
-            async with aiohttp.ClientSession() as http:
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
                 server = Server("latentgraph", f"http://127.0.0.1:{port}", psutil.Process(process.pid), http)
                 for _ in range(600):
                     try:
@@ -116,7 +116,7 @@ async def ours(port: int) -> AsyncIterator[Server]:
 @asynccontextmanager
 async def peer(url: str, pid: int | None) -> AsyncIterator[Server]:
     """A server that runs already."""
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         yield Server("peer", url.rstrip("/"), psutil.Process(pid) if pid else None, http)
 
 

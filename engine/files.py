@@ -175,7 +175,7 @@ class Files:
             make_folder(folder)
             written = draft(folder, suffix, content, lasting)
             try:
-                digest = self.sha256(written)
+                digest = self._digest_of(content, written)
                 path = self._claim(written, digest, folder, stem, suffix, self.book if lasting else None)
             finally:
                 with contextlib.suppress(OSError):  # what cannot be removed is swept at the next start
@@ -189,6 +189,9 @@ class Files:
             ) from error
         subfolder = folder.relative_to(root.resolve()).as_posix()
         return SavedFile(path.name, "" if subfolder == "." else subfolder, role, digest)
+
+    def _digest_of(self, content: bytes | Callable[[Path], object], written: Path) -> str:
+        return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else self.sha256(written)
 
     def _claim(
         self, written: Path, digest: str, folder: Path, stem: str, suffix: str, book: NameBook | None

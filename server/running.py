@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from blake3 import blake3
 
 from engine.cache import KeyParts, Result, Tier, Tiers
 from engine.events import Event
@@ -94,7 +96,7 @@ class Running:
             if self._cancelled:
                 run.cancel()
         done = await self._engine.finish(run)
-        return telling.ending(done.status, tuple(_file(files, o) for o in done.outputs)), telling.held
+        return telling.ending(done.status, tuple(_files(files, done.outputs))), telling.held
 
     async def _planned(self, env: Env, tiers: Tiers) -> Plan:
         """The plan; that of a long workflow is made on another thread, so that others are not held up."""
@@ -182,24 +184,22 @@ def _place(run: Run, id: str) -> Place:
     return Place(run.cast.display(id), run.cast.parent(id), run.cast.top(id))
 
 
-def _file(files: Files, output: Mapping[str, str]) -> dict[str, Any]:
-    """An output file for the row of its job: where it is by folder, never by absolute path."""
-    path = Path(output["path"])
-    for role in ("output", "temp"):
-        root = files.folders[role][0].resolve()
-        if path.is_relative_to(root):
-            place = path.relative_to(root)
-            folder = "" if str(place.parent) == "." else place.parent.as_posix()
-            return {
-                "node_id": output["node"],
-                "filename": place.name,
-                "subfolder": folder,
-                "type": role,
-                "sha256": output["sha256"],
-                "blake3": files.digest(role, place.as_posix()),
-                "size": path.stat().st_size,
-            }
-    raise ValueError(f"{path} is in no output folder")
+def _files(files: Files, outputs: Iterable[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
+    """The output files for the row of a job: where each is by folder, never by absolute path."""
+    roots = {role: files.folders[role][0].resolve() for role in ("output", "temp")}
+    for output in outputs:
+        path = Path(output["path"])
+        role = next(role for role, root in roots.items() if path.is_relative_to(root))
+        place = path.relative_to(roots[role])
+        yield {
+            "node_id": output["node"],
+            "filename": place.name,
+            "subfolder": "" if len(place.parts) == 1 else place.parent.as_posix(),
+            "type": role,
+            "sha256": output["sha256"],
+            "blake3": blake3().update_mmap(path).hexdigest(),
+            "size": path.stat().st_size,
+        }
 
 
 def _refused(error: WorkflowError) -> dict[str, Any]:
