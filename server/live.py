@@ -54,9 +54,10 @@ class Stream:
         self._wake()
 
     def end(self) -> None:
-        """Nothing more will be told; pictures of steps are let go."""
+        """Nothing more will be told; of the pictures of steps only the last is kept."""
         self.ended = True
-        kept = [entry for entry in self._entries if entry.type != "preview"]
+        last = max((entry.n for entry in self._entries if entry.type == "preview"), default=0)
+        kept = [entry for entry in self._entries if entry.type != "preview" or entry.n == last]
         self._entries = deque(kept, KEPT_EVENTS)
         self._wake()
 

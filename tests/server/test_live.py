@@ -107,3 +107,17 @@ def test_ended_streams_stay_for_a_while_and_the_oldest_go_first() -> None:
     assert kept.ended
     streams.end("unknown")
     assert streams.of("unknown") is None
+
+
+def test_of_the_pictures_of_an_ended_job_only_the_last_is_kept() -> None:
+    stream = Stream(0)
+    for i in range(3):
+        stream.add("preview", {"step": i})
+        stream.add("progress", {"step": i})
+    stream.end()
+    assert [(e.type, e.data["step"]) for e in stream.after(0)] == [
+        ("progress", 0),
+        ("progress", 1),
+        ("preview", 2),
+        ("progress", 2),
+    ]
