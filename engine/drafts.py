@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 NUMBER = re.compile(r"(?<=_)(\d{1,18})_")
 DRAFT = ".draft-"
@@ -45,6 +46,34 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+class NameBook(Protocol):
+    """Keeps the names of a job's outputs, so that a job that is begun again gives them the same names."""
+
+    def reserved(self, sha256: str, folder: Path, stem: str) -> str | None:
+        """The path that an earlier attempt reserved for this content in `folder`, its name beginning so."""
+        ...
+
+    def reserve(self, path: str, sha256: str) -> None:
+        """Note, lastingly, that a file of this content will appear at this path."""
+        ...
+
+
+def create(path: Path, content: bytes) -> None:
+    """Write a new file that need not survive a power cut.
+
+    Raises:
+        FileExistsError: The name is taken; the file there stays as it is.
+        OSError: It cannot be written; nothing is left behind.
+    """
+    with path.open("xb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def draft(folder: Path, suffix: str, content: bytes | Callable[[Path], object], synced: bool = True) -> Path:

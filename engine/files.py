@@ -13,7 +13,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from engine.drafts import draft, last_numbers, make_folder, sync_folder
+from engine.drafts import NameBook, create, draft, last_numbers, make_folder, sync_folder
 from engine.folders import listed, model_parts
 from engine.problems import NodeFailure
 
@@ -34,18 +34,6 @@ class DigestMemo(Protocol):
 
     def remember(self, path: str, stamp: str, digest: str) -> None:
         """Keep the hash of `path` for this stamp."""
-        ...
-
-
-class NameBook(Protocol):
-    """Keeps the names of a job's outputs, so that a job that is begun again gives them the same names."""
-
-    def reserved(self, sha256: str, folder: Path, stem: str) -> str | None:
-        """The path that an earlier attempt reserved for this content in `folder`, its name beginning so."""
-        ...
-
-    def reserve(self, path: str, sha256: str) -> None:
-        """Note, lastingly, that a file of this content will appear at this path."""
         ...
 
 
@@ -170,18 +158,13 @@ class Files:
         root = self.folders[role][0]
         target = inside(root, prefix.replace("\\", "/") + "_")
         folder, stem = target.parent, target.name
-        lasting = role != "temp"  # emptied at the next start: neither synced nor reserved
         try:
             make_folder(folder)
-            written = draft(folder, suffix, content, lasting)
-            try:
-                digest = self._digest_of(content, written)
-                path = self._claim(written, digest, folder, stem, suffix, self.book if lasting else None)
-            finally:
-                with contextlib.suppress(OSError):  # what cannot be removed is swept at the next start
-                    written.unlink(missing_ok=True)
-            if lasting:
-                _keep(path)
+            if role == "temp" and isinstance(content, bytes):  # emptied at the next start: no draft, no sync
+                digest = hashlib.sha256(content).hexdigest()
+                path = self._claim(lambda path: create(path, content), digest, folder, stem, suffix, None)
+            else:
+                path, digest = self._drafted(content, folder, stem, suffix, lasting=role != "temp")
         except OSError as error:
             raise NodeFailure(
                 f"could not write to {folder}: {error.strerror or error}",
@@ -190,15 +173,32 @@ class Files:
         subfolder = folder.relative_to(root.resolve()).as_posix()
         return SavedFile(path.name, "" if subfolder == "." else subfolder, role, digest)
 
-    def _digest_of(self, content: bytes | Callable[[Path], object], written: Path) -> str:
-        return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else self.sha256(written)
+    def _drafted(
+        self, content: bytes | Callable[[Path], object], folder: Path, stem: str, suffix: str, lasting: bool
+    ) -> tuple[Path, str]:
+        written = draft(folder, suffix, content, lasting)
+        try:
+            digest = self.sha256(written)
+            book = self.book if lasting else None
+            path = book and self._reserved(book, written, digest, folder, stem)
+            path = path or self._claim(lambda p: os.link(written, p), digest, folder, stem, suffix, book)
+        finally:
+            with contextlib.suppress(OSError):  # what cannot be removed is swept at the next start
+                written.unlink(missing_ok=True)
+        if lasting:
+            _keep(path)
+        return path, digest
 
     def _claim(
-        self, written: Path, digest: str, folder: Path, stem: str, suffix: str, book: NameBook | None
+        self,
+        place: Callable[[Path], object],
+        digest: str,
+        folder: Path,
+        stem: str,
+        suffix: str,
+        book: NameBook | None,
     ) -> Path:
-        """Give a draft its lasting name: the one that an earlier attempt reserved, or the next number."""
-        if book and (path := self._reserved(book, written, digest, folder, stem)):
-            return path
+        """Place a file under the next number; `place` raises where a name is taken: none is overwritten."""
         with self._lock:
             numbers = self._counters.get(folder)
             if numbers is None:
@@ -212,7 +212,7 @@ class Files:
                         continue
                     book.reserve(str(path), digest)
                 try:
-                    os.link(written, path)  # fails where the name exists: nothing is ever overwritten
+                    place(path)
                 except FileExistsError:
                     continue
                 numbers[stem.lower()] = number

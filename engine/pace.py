@@ -1,8 +1,8 @@
 """How long functions of node classes take, so that quick ones are called without a change of threads."""
 
 QUICK_S = 0.0015
-"""Seconds up to which a call holds up the loop for less than handing it to another thread costs: with four
-threads on two cores a change and back took 1 ms, and a job of two small nodes 5 ms in place of 2."""
+"""Seconds up to which a call is made on the loop's own thread: to hand it to another and back takes about
+1 ms where threads share an interpreter, and a job of two small nodes took 5 ms in place of 2."""
 
 
 class Pace:

@@ -76,7 +76,8 @@ class Stream:
             future = asyncio.get_running_loop().create_future()
             self._waiting.add(future)
             try:
-                await asyncio.wait_for(future, seconds)
+                async with asyncio.timeout(seconds):
+                    await future
             except TimeoutError:
                 pass
             finally:

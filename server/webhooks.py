@@ -50,15 +50,17 @@ class Webhooks:
             try:
                 while True:
                     self._wake.clear()
-                    with contextlib.suppress(SQLAlchemyError):  # the disk is full: later
-                        for row in await self._claimed(AT_ONCE - len(under_way)):
-                            task = asyncio.get_running_loop().create_task(self._deliver(session, row))
-                            under_way.add(task)
-                            task.add_done_callback(under_way.discard)
-                            task.add_done_callback(lambda _: self._wake.set())
+                    for row in await self._claimed_if_it_can(AT_ONCE - len(under_way)):
+                        task = asyncio.get_running_loop().create_task(self._deliver(session, row))
+                        under_way.add(task)
+                        task.add_done_callback(under_way.discard)
+                        task.add_done_callback(lambda _: self._wake.set())
                     pause = await self._pause()
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), pause)
+                    with contextlib.suppress(
+                        TimeoutError
+                    ):  # Python 3.11's `wait_for` may lose a cancel
+                        async with asyncio.timeout(pause):
+                            await self._wake.wait()
             finally:
                 for task in under_way:
                     task.cancel()
@@ -76,6 +78,14 @@ class Webhooks:
             if due is not None:
                 return min(LOOK_S, max(0.02, due - time.time()))
         return LOOK_S
+
+    async def _claimed_if_it_can(self, most: int) -> list[Mapping[str, Any]]:
+        """The deliveries that are due; none where the database cannot say: they stay there for later."""
+        try:
+            return await self._claimed(most)
+        except Exception as error:  # whatever it is, deliveries must go on
+            log.warning("the webhooks that are due cannot be read, trying on: %s", error)
+            return []
 
     async def _claimed(self, most: int) -> list[Mapping[str, Any]]:
         """Deliveries that are due; nobody else gets them while they are under way."""

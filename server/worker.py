@@ -130,7 +130,8 @@ class Worker:
 
     async def _nap(self) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), LOOK_S)
+            async with asyncio.timeout(LOOK_S):
+                await self._wake.wait()
         except TimeoutError:
             return
 

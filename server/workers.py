@@ -1,10 +1,12 @@
 """The server's side of its workers: what they tell goes to sockets, event streams and metrics."""
 
 import asyncio
+import contextlib
 import gc
+import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,6 +25,7 @@ from server.queue.store import Queue
 from server.telling import Message
 from server.worker import Told, Worker
 
+log = logging.getLogger(__name__)
 STREAMED = {"executed": "output", "preview": "preview", "execution_cached": "cached"}
 """Classic messages that a job's own stream has too, by their type there."""
 
@@ -52,7 +55,10 @@ class Workers:
         self._scheduled = False
         self._lock = threading.Lock()
         self._encoders = ThreadPoolExecutor(1, "previews")
-        self._encoding: set[str] = set()
+        self._behind: Counter[str] = Counter()
+        """By job id, the pictures of packs on the encoders' thread; what a job tells later waits for them."""
+        self._estimating: set[str] = set()
+        """Jobs of which an estimate is being encoded; only their end waits for it."""
         self.listeners: list[Callable[[Job, Ending], None]] = []
         """Called on the event loop's thread once a job's end is committed."""
         self.stopping = False
@@ -126,7 +132,12 @@ class Workers:
             if self._scheduled or self._loop is None or self._loop.is_closed():
                 return
             self._scheduled = True
-            self._loop.call_soon_threadsafe(self._flush)
+        self._wake_loop()
+
+    def _wake_loop(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it was closed meanwhile
+                self._loop.call_soon_threadsafe(self._flush)
 
     def _flush(self) -> None:
         with self._lock:
@@ -138,13 +149,13 @@ class Workers:
     def _message(self, message: Message) -> None:
         if message.type == "preview":
             return self._preview(message)
-        self._later(lambda: self._pass_on(message))
+        self._in_turn(message.job_id, lambda: self._pass_on(message))
 
     def _taken(self, job: Job) -> None:
         self._later(lambda: self._begun(job))
 
     def _ended(self, job: Job, ending: Ending) -> None:
-        self._later(lambda: self._over(job, ending))
+        self._in_turn(job.id, lambda: self._over(job, ending), last=True)
 
     def _lost(self, jobs: list[Job]) -> None:
         """The process that ran these jobs has ended; they are another's to run."""
@@ -166,20 +177,50 @@ class Workers:
     def _preview(self, message: Message) -> None:
         """Encode a picture on another thread; of estimates one of a job at a time, others are left out."""
         estimate = isinstance(message.picture, Pictured)
-        if estimate and message.job_id in self._encoding:
+        if estimate and message.job_id in self._estimating:
             return
         private = estimate and self._server.preview_method == "none"  # for the page and the job's own stream
-        self._encoding.add(message.job_id)
 
-        def work() -> None:
+        def encode() -> Callable[[], None] | None:
+            picture = encoded(message.picture, self._server.preview_size)
+            return None if picture is None else lambda: self._show(message, picture, private)
+
+        if estimate:
+            self._estimating.add(message.job_id)
+        self._on_encoder(message.job_id, encode, counts=not estimate)
+
+    def _in_turn(self, job_id: str, thunk: Callable[[], None], last: bool = False) -> None:
+        """Do something on the loop's thread after what the job told before, pictures included."""
+        with self._lock:
+            waits = self._behind[job_id] > 0 or (last and job_id in self._estimating)
+        if waits:
+            self._on_encoder(job_id, lambda: thunk)
+        else:
+            self._later(thunk)
+
+    def _on_encoder(
+        self, job_id: str, work: Callable[[], Callable[[], None] | None], counts: bool = True
+    ) -> None:
+        with self._lock:
+            self._behind[job_id] += counts
+
+        def done() -> None:
             try:
-                picture = encoded(message.picture, self._server.preview_size)
-            finally:
-                self._encoding.discard(message.job_id)
-            if picture is not None:
-                self._later(lambda: self._show(message, picture, private))
+                thunk = work()
+            except Exception:  # a picture that cannot be shown must not hold up what comes after it
+                log.exception("a preview cannot be encoded")
+                thunk = None
+            if thunk is not None:
+                self._later(thunk)
+            with self._lock:
+                if not counts:
+                    self._estimating.discard(job_id)
+                self._behind[job_id] -= counts
+                if not self._behind[job_id]:
+                    del self._behind[job_id]
 
-        self._encoders.submit(work)
+        with contextlib.suppress(RuntimeError):  # the server is stopping
+            self._encoders.submit(done)
 
     # ------------------------------------------------------------ on the loop's thread
 
