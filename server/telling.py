@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine import events
+from server.previews import Pictured
 from server.queue.jobs import Ending, Job
 
 FEW = 64
@@ -23,6 +24,7 @@ class Message:
         sid: The client id whose sockets hear it; None tells all of them.
         type: The classic message's type; "job" for what only the job's own event stream has.
         picture: For `preview`: what to show, not yet encoded.
+        estimate: Whether the picture is what a sampler thinks for now, not what a pack shows.
     """
 
     job_id: str
@@ -30,6 +32,7 @@ class Message:
     type: str
     data: Mapping[str, Any] = field(default_factory=dict)
     picture: Any = None
+    estimate: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,9 @@ class Telling:
         place = self._place(id)
         if event.preview is not None:
             described = {"node_id": id, "prompt_id": self._job.id, **_wide(place)}
-            self._send(Message(self._job.id, self._job.client_id, "preview", described, event.preview))
+            estimate = isinstance(event.preview, Pictured)
+            sid = self._job.client_id
+            self._send(Message(self._job.id, sid, "preview", described, event.preview, estimate))
         data = {"value": event.step, "max": event.total, "prompt_id": self._job.id, "node": id}
         self._to_all("progress", data)
         self._own(self._progress() | {"step": event.step, "steps": event.total})

@@ -56,9 +56,7 @@ class Webhooks:
                         task.add_done_callback(under_way.discard)
                         task.add_done_callback(lambda _: self._wake.set())
                     pause = await self._pause()
-                    with contextlib.suppress(
-                        TimeoutError
-                    ):  # Python 3.11's `wait_for` may lose a cancel
+                    with contextlib.suppress(TimeoutError):  # Python 3.11's `wait_for` may lose a cancel
                         async with asyncio.timeout(pause):
                             await self._wake.wait()
             finally:

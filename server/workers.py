@@ -18,7 +18,7 @@ from server.config import ServerSettings
 from server.hub import Hub
 from server.live import Streams
 from server.metrics import Metrics
-from server.previews import Picture, Pictured, described, encoded, plain
+from server.previews import Picture, described, encoded, plain
 from server.processes import ProcessWorker
 from server.queue.jobs import Ending, Job
 from server.queue.store import Queue
@@ -176,7 +176,7 @@ class Workers:
 
     def _preview(self, message: Message) -> None:
         """Encode a picture on another thread; of estimates one of a job at a time, others are left out."""
-        estimate = isinstance(message.picture, Pictured)
+        estimate = message.estimate
         if estimate and message.job_id in self._estimating:
             return
         private = estimate and self._server.preview_method == "none"  # for the page and the job's own stream

@@ -6,14 +6,18 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
 from engine.config import read_settings
 from server.config import read_server_settings
+from server.previews import Picture
+from server.processes import _pass
 from server.queue.jobs import Job, NewJob
 from server.serving import started
 from server.state import State
+from server.telling import Message
 
 PATIENCE_S = 60.0
 
@@ -68,3 +72,20 @@ async def test_a_process_that_is_killed_loses_no_job_and_is_started_again(tmp_pa
     assert [j.status for j in jobs] == ["success"] * 60
     assert len(list((tmp_path / "output").glob("*.png"))) == 60
     assert children() == []
+
+
+class Guess:
+    """What a sampler thinks for now."""
+
+    def picture(self) -> np.ndarray:
+        return np.zeros((8, 8, 3), np.uint8)
+
+
+def test_an_estimate_is_still_known_as_one_when_it_has_come_through_the_pipe() -> None:
+    said: list[Any] = []
+    message = Message("a", None, "preview", {}, Guess(), estimate=True)
+    _pass(message, read_server_settings(), lambda *what: said.append(what))
+    ((kind, passed),) = said
+    assert kind == "message"
+    assert isinstance(passed.picture, Picture)
+    assert passed.estimate
