@@ -8,6 +8,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
+from engine.cache import Result
+from engine.cache.codec import digest, nbytes
 from engine.devices import computing
 from engine.graph import GraphNode
 from engine.invoke import Collected, blocked
@@ -15,6 +17,10 @@ from engine.lane import Lane, Stopped, Walk
 from engine.pace import Pace
 from engine.ports import Blocked
 from engine.steps import Need, NeedAll, Progress, Slots, Subgraph
+from engine.trail import Note, Pinned, packed
+
+DIGESTED_AT_ONCE = 2**16
+"""Bytes of a plain function's result that are digested where it ran; longer ones would hold up the loop."""
 
 
 @dataclass
@@ -51,9 +57,15 @@ class Attempt:
         arguments: The keyword arguments of each call.
         job: Whose walks these are, for `Lane.stop_job`.
         later: Has something done on the loop's thread, from any thread.
+        pinned: The rungs that its model calls are to be batched at.
         ran: Whether any call was made; not when all had a blocker among their inputs.
         parked: How many of its calls wait for nodes of the run.
+        walks: Its generators; whoever starts the attempt hands them to the lane.
+        result: What the node gave, and a digest of it, once it has completed.
     """
+
+    result: Result
+    digest: str | None = None
 
     def __init__(
         self,
@@ -62,6 +74,7 @@ class Attempt:
         job: object,
         told: Told,
         later: Callable[[Callable[[], None]], None],
+        pinned: Pinned,
     ) -> None:
         self.node, self.arguments = node, arguments
         self.collected = Collected(node.node, [None] * len(arguments))
@@ -73,13 +86,21 @@ class Attempt:
         self._steps: dict[int, Progress] = {}
         self._stopping = False
         self._at = 0
-        self._walks: list[Walk] = []
+        self.walks: list[Walk] = []
+        self._pinned = pinned
         self._tasks: list[asyncio.Task[Any]] = []
 
     @property
     def seconds(self) -> float:
         """Seconds since it began."""
         return time.perf_counter() - self._started
+
+    def note(self, made: str) -> Note:
+        """How its result came about, in these surroundings."""
+        if not self.walks:
+            return Note(self.digest, None, "", made)
+        dtypes = sorted({walk.dtype for walk in self.walks} - {""})
+        return Note(self.digest, packed([walk.rungs for walk in self.walks]), ", ".join(dtypes), made)
 
     @property
     def idle(self) -> bool:
@@ -91,23 +112,23 @@ class Attempt:
         if self._stopping:
             return
         self._stopping = True
-        for walk in self._walks:
+        for walk in self.walks:
             self._lane.stop(walk)
         for task in self._tasks:
             task.cancel()
 
     def start(self, lane: Lane, pool: Executor, loop: asyncio.AbstractEventLoop, pace: Pace) -> None:
-        """Start all calls; returns at once, or when those of a quick plain function are done."""
-        self._lane, self._pace = lane, pace
+        """Start all calls but the generators; returns at once, or when quick plain functions are done."""
+        self._lane, self._pool, self._pace = lane, pool, pace
         fn = self.node.node.fn
         live = self._unblocked()
         self.ran = bool(live)
         try:
             if not live:
-                self._later(lambda: self._told.completed(self))
+                self._conclude()
             elif inspect.isgeneratorfunction(fn):
                 for i in live:
-                    self._walk(lane, i)
+                    self._walk(i)
             elif inspect.iscoroutinefunction(fn):
                 for i in live:
                     self._task(loop, i)
@@ -163,12 +184,25 @@ class Attempt:
         if error is not None:
             return self._fail_later(self._at, error)
 
-        def thunk() -> None:
-            for i, value in zip(live, values, strict=True):
-                self.collected.outcomes[i] = value
-            self._told.completed(self)
+        for i, value in zip(live, values, strict=True):
+            self.collected.outcomes[i] = value
+        self._conclude()
 
-        self._later(thunk)
+    def _conclude(self) -> None:
+        """Put the result together and digest it, where that takes long on a host thread; then tell."""
+        try:
+            self.result = self.collected.result(self.seconds)
+        except Exception as error:  # the node's own values: what they raise is the node's failure
+            return self._fail_later(0, error)
+        plain = self.node.node.lane == "host" and not self.walks
+        if plain and nbytes(self.result.outputs) <= DIGESTED_AT_ONCE:
+            self._digested()
+        else:  # what models made may have to be waited for and copied from their device
+            self._pool.submit(self._digested)
+
+    def _digested(self) -> None:
+        self.digest = digest(list(self.result.outputs)) if self.result.outputs else None
+        self._later(lambda: self._told.completed(self))
 
     def _task(self, loop: asyncio.AbstractEventLoop, index: int) -> None:
         task = loop.create_task(self.node.node.fn(**self.arguments[index]))
@@ -181,16 +215,16 @@ class Attempt:
 
         task.add_done_callback(done)
 
-    def _walk(self, lane: Lane, index: int) -> None:
+    def _walk(self, index: int) -> None:
         walk = Walk(
             self.node.node.fn(**self.arguments[index]),
             self._job,
             asked=lambda ask: self._later(lambda: self._told.asked(self, index, walk, ask)),
             told=lambda progress: self._later(lambda: self._progress(index, progress)),
             ended=lambda value, error: self._later(lambda: self._outcome(index, value, error)),
+            pinned=self._pinned.of(self.node.id, index),
         )
-        self._walks.append(walk)
-        lane.start(walk)
+        self.walks.append(walk)
 
     def _progress(self, index: int, progress: Progress) -> None:
         self._steps[index] = progress
@@ -211,4 +245,4 @@ class Attempt:
         self.collected.outcomes[index] = value
         self._left -= 1
         if self._left == 0:
-            self._told.completed(self)
+            self._conclude()

@@ -1,7 +1,7 @@
 """Everything wrong with a graph, as a list of Problems; loads no weights and stops at no problem."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,8 +74,8 @@ def _unknown_targets(graph: Graph, wanted: Iterable[str]) -> Iterator[Problem]:
             yield Problem("bad_setting", f"there is no node {id!r} to run", hint=hint)
 
 
-def _cycles(graph: Graph, needed: Iterable[str]) -> Iterator[Problem]:
-    if nx.is_directed_acyclic_graph(graph.dag):  # a third of the time of what follows, which looks for all
+def _cycles(graph: Graph, needed: Collection[str]) -> Iterator[Problem]:
+    if len(graph.sources_first(graph.dag)) == len(graph.dag):  # a tenth of what follows, which looks for all
         return
     for group in nx.strongly_connected_components(graph.dag.subgraph(needed)):
         first = min(group)

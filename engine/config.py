@@ -7,13 +7,12 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
-    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -22,7 +21,7 @@ from pydantic_settings import (
 from engine.cache import Tier, Tiers
 from engine.cache.disk import DiskTier
 from engine.cache.memory import MemoryTier
-from engine.devices import Devices
+from engine.devices import Devices, Precision
 from engine.files import Files
 from engine.ports import Env
 from engine.problems import Problem, WorkflowError
@@ -38,7 +37,45 @@ def _default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latentgraph"
 
 
-class Settings(BaseSettings):
+class PackageSettings(BaseSettings):
+    """Settings of one package: flags first, then the environment, then its part of `latentgraph.toml`."""
+
+    model_config = SettingsConfigDict(
+        toml_file="latentgraph.toml", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+    table: ClassVar[str] = ""
+    """The table of the file that holds them; those of the engine stand above all tables."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order in which the sources win."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _Part(settings_cls, cls.table)
+
+
+class _Part(TomlConfigSettingsSource):
+    """A table of the file, or what stands above all tables."""
+
+    def __init__(self, settings_cls: type[BaseSettings], table: str) -> None:
+        self._table = table
+        super().__init__(settings_cls)
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        found = super()._read_file(file_path)
+        if not self._table:
+            return {k: v for k, v in found.items() if not isinstance(v, dict)}
+        part: dict[str, Any] = found.get(self._table, {})
+        return part
+
+
+class Settings(PackageSettings):
     """What can be set, wherever it is set.
 
     Args:
@@ -50,17 +87,12 @@ class Settings(BaseSettings):
         cache_gb: Gigabytes that the disk cache may take.
         memory_gb: Gigabytes that results may take in memory.
         device: Where models compute ("cpu", "cuda", "cuda:1"); default: a GPU if there is one.
+        precision: What networks compute in: "fp32", "fp16", "bf16"; "auto" takes half on a GPU where safe.
         model_gb: Gigabytes of loaded models kept on the device; default: 70 % of its memory.
         extra_model_paths_config: A YAML file with more model folders, in the ecosystem's form.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="LATENTGRAPH_",
-        toml_file="latentgraph.toml",
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="LATENTGRAPH_")
     base_directory: Path = Path()
     output_directory: Path | None = None
     input_directory: Path | None = None
@@ -69,29 +101,9 @@ class Settings(BaseSettings):
     cache_gb: float = Field(default=20.0, ge=0)
     memory_gb: float = Field(default=2.0, ge=0)
     device: str | None = None
+    precision: Precision = "auto"
     model_gb: float | None = Field(default=None, gt=0)
     extra_model_paths_config: Path | None = None
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags first, then the environment, then the file."""
-        del dotenv_settings, file_secret_settings
-        assert isinstance(init_settings, InitSettingsSource)
-        return init_settings, env_settings, _TopLevel(settings_cls)
-
-
-class _TopLevel(TomlConfigSettingsSource):
-    """The file without its tables: each belongs to the package that it is named after (`[server]`)."""
-
-    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
-        return {k: v for k, v in super()._read_file(file_path).items() if not isinstance(v, dict)}
 
 
 def read_settings(**flags: Any) -> Settings:
@@ -161,7 +173,7 @@ def make_env(
     files = Files.under(settings.base_directory, instead=instead, items=merged, extra=extra, memo=memo)
     budget = None if settings.model_gb is None else int(settings.model_gb * 2**30)
     provided = [x for pack in registry.packs for x in pack.provides()]
-    return Env(files, Devices(settings.device, budget), *provided)
+    return Env(files, Devices(settings.device, budget, precision=settings.precision), *provided)
 
 
 def _extra_folders(path: Path) -> dict[str, list[Path]]:

@@ -43,7 +43,7 @@ def _png_texts(data: bytes) -> Iterator[tuple[str, str]]:
         at += 12 + length
         key, _, rest = body.partition(b"\0")
         name = key.decode("latin-1")
-        if kind == b"tEXt":
+        if kind in (b"tEXt", b"comf"):  # the second where an animation carries them
             yield name, rest.decode("latin-1")
         elif kind == b"zTXt":
             yield name, _inflated(rest[1:]).decode("latin-1")

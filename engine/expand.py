@@ -1,31 +1,40 @@
 """The nodes of a run: those of its plan, and those that running nodes add (bound, keyed, new ids)."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 import networkx as nx
 
-from engine.cache import KeyParts
+from engine.cache import KeyParts, Result
 from engine.graph import GraphNode, Link, bind_node, is_link, shaped
 from engine.keys import address, key_parts
 from engine.plan import Plan
-from engine.ports import Env
+from engine.ports import Env, Hidden
 from engine.problems import NodeFailure
-from engine.record import record
+from engine.record import CHUNK, Record, Recorder
 from engine.registry import Registry
 from engine.running import RunInfo
 from engine.steps import Subgraph
+from engine.trail import Note, Pinned, Trail
 
 
 class RunNodes:
-    """Every node of a run by id, with its key."""
+    """Every node of a run by id, with its key.
+
+    Args:
+        trails: How the results that the run has had came about, by id.
+        pinned: The rungs at which model calls are to be batched.
+    """
 
     def __init__(self, plan: Plan, registry: Registry, env: Env) -> None:
         self.nodes: dict[str, GraphNode] = dict(plan.graph.nodes)
         self.keys: dict[str, str] = dict(plan.keys)
         self.parts: dict[str, KeyParts] = dict(plan.parts)
+        self.trails: dict[str, Trail | None] = {}
+        self.pinned = env[Pinned] if Pinned in env else Pinned()
         self._plan, self._registry, self._env = plan, registry, env
+        self._recorder = Recorder(plan, env)
         self._added: dict[str, Mapping[str, Any]] = {}
         self._parents: dict[str, str] = {}
         self._tops: dict[str, str] = {}
@@ -34,9 +43,33 @@ class RunNodes:
     @cached_property
     def hidden(self) -> dict[str, Any]:
         """What hidden inputs get, by their source; made when the first node runs."""
-        extra = {**self._plan.extra, "latentgraph": record(self._plan, self._env)}
         said = self._env[RunInfo].hidden if RunInfo in self._env else {}
-        return {"PROMPT": self._plan.graph.workflow.as_api(), "EXTRA_PNGINFO": extra, **said}
+        return {"PROMPT": self._plan.graph.workflow.as_api(), "EXTRA_PNGINFO": self._plan.extra, **said}
+
+    def hidden_of(self, node: GraphNode) -> Mapping[str, Any]:
+        """What a node's hidden inputs get: what it writes says of its own inputs how they came about."""
+        if Hidden("EXTRA_PNGINFO") not in (value.fact(Hidden) for value in node.node.inputs):
+            return self.hidden
+        record = self.record([node.id]).as_json()
+        return {**self.hidden, "EXTRA_PNGINFO": {**(self.hidden["EXTRA_PNGINFO"] or {}), CHUNK: record}}
+
+    def record(self, outputs: Iterable[str]) -> Record:
+        """What made that which these output nodes show."""
+        ids = tuple(outputs)
+        sources = {x.node_id for id in ids for x in self.nodes[id].links.values()} | {*ids}
+        trails = tuple(t for t in map(self.trails.get, sorted(sources)) if t)
+        return self._recorder.record(map(self.top, ids), Trail("", Note(), trails).notes())
+
+    def traced(self, id: str, result: Result, note: Note) -> Result:
+        """A result that says how it and all that it was made of came about."""
+        found = (self.trails.get(link.node_id) for link in self.nodes[id].links.values())
+        trail = Trail(self.keys[id], note, tuple(t for t in found if t is not None))
+        return Result(result.outputs, result.ui, result.cost, trail)
+
+    @cached_property
+    def made(self) -> str:
+        """Tells the surroundings of this run from others: versions, device."""
+        return self._recorder.surroundings.digest
 
     @property
     def ids(self) -> list[str]:

@@ -14,14 +14,9 @@ from typing import Protocol
 from blake3 import blake3
 
 from engine.drafts import NameBook, create, draft, last_numbers, make_folder, sync_folder
-from engine.folders import listed, model_parts
+from engine.folders import MODEL_ROLES, SAVED_MODELS, listed, model_parts
 from engine.problems import NodeFailure
 
-MODEL_ROLES = (
-    "checkpoints", "clip_vision", "configs", "controlnet", "diffusers", "diffusion_models", "embeddings",
-    "gligen", "hypernetworks", "loras", "photomaker", "style_models", "text_encoders", "upscale_models",
-    "vae", "vae_approx",
-)  # fmt: skip
 WEIGHT_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
 
 
@@ -96,6 +91,8 @@ class Files:
         folders["text_encoders"] += (base / "models" / "clip",)
         for role in ("input", "output", "temp"):
             folders[role] = ((instead or {}).get(role) or base / role,)
+        for role, saved in SAVED_MODELS.items():
+            folders[role] += (folders["output"][0] / saved,)
         for role, more in (extra or {}).items():
             folders[role] = (*folders.get(role, ()), *more)
         return cls(folders, items or {}, memo)

@@ -1,9 +1,25 @@
-"""What stands in a folder: files to choose from, and the parts of a model folder."""
+"""The folders of models, and what stands in one: files to choose from, parts of a model folder."""
 
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+MODEL_ROLES = (
+    "checkpoints", "clip_vision", "configs", "controlnet", "diffusers", "diffusion_models", "embeddings",
+    "gligen", "hypernetworks", "loras", "photomaker", "style_models", "text_encoders", "upscale_models",
+    "vae", "vae_approx",
+)  # fmt: skip
+"""The folders of models, as the ecosystem names them."""
+
+SAVED_MODELS = {
+    "checkpoints": "checkpoints",
+    "text_encoders": "clip",
+    "vae": "vae",
+    "diffusion_models": "diffusion_models",
+    "loras": "loras",
+}
+"""Folders of the output folder where nodes save models, by the role that finds them there."""
 
 
 def listed(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
@@ -48,4 +64,7 @@ def model_parts(folder: Path) -> list[Path]:
 
 
 def _is_model(folder: Path) -> bool:
-    return (folder / "model_index.json").is_file() or (folder / "config.json").is_file()
+    try:
+        return (folder / "model_index.json").is_file() or (folder / "config.json").is_file()
+    except OSError:  # it cannot be looked into
+        return False

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from engine.expand import RunNodes
 from engine.frontier import Frontier
 from engine.graph import GraphNode
 from engine.invoke import calls, described, failed, gather
-from engine.lane import Stopped
+from engine.lane import Stopped, Walk
 from engine.plan import Plan, outputs_there
 from engine.problems import NodeFailure
 from engine.running import given_to
@@ -49,6 +50,7 @@ class Job:
         self.frontier = Frontier()
         self.cast = RunNodes(plan, services.registry, services.env)
         self._stop_at_failure = stop_at_failure
+        self._walks: list[Walk] = []
         self._planned = frozenset(plan.runs)
         self._leaders = {plan.keys[id]: id for id in plan.runs}
         self._attempts: dict[Attempt, None] = {}
@@ -65,7 +67,7 @@ class Job:
 
     async def run(self) -> None:
         """Run until every target has ended or the job is cancelled."""
-        self._loop = asyncio.get_running_loop()
+        self._thread, self._loop = threading.get_ident(), asyncio.get_running_loop()
         try:
             for target in reversed(self.plan.targets):
                 self.frontier.keep(target)
@@ -73,6 +75,8 @@ class Job:
             while not (self.cancelled and not self._under_way):
                 while self.frontier.ready and self._has_room():
                     self._dispatch(self.frontier.ready.pop())
+                self.services.lane.start(*self._walks)  # together: how fast the lane is decides no batch
+                self._walks.clear()
                 if self._todo.empty() and not self.frontier.ready:
                     if not self._under_way and not self.frontier.pending:
                         break
@@ -114,9 +118,13 @@ class Job:
 
     def _later(self, thunk: Callable[[], None]) -> None:
         """Do something on the loop's thread, from any thread; nothing once the loop is closed."""
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._todo.put_nowait, thunk)
+        if self._loop is None:
+            return
+        if threading.get_ident() == self._thread:  # waking it would take a system call
+            self._loop.call_soon(self._todo.put_nowait, thunk)
+            return
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._todo.put_nowait, thunk)
 
     def _report_knot(self) -> None:
         """Nodes that were added while running depend on themselves."""
@@ -170,8 +178,7 @@ class Job:
         missing, lost = self.frontier.wait(self.cast.nodes[id])
         if lost is not None:
             self._lose(id, self.frontier.lost[lost])
-            return []
-        return missing
+        return missing if lost is None else []
 
     def _fetch(self, id: str) -> None:
         assert self._loop
@@ -187,8 +194,7 @@ class Job:
 
     def _take_cached(self, id: str, future: asyncio.Future[Any]) -> None:
         self._fetching -= 1
-        error = future.exception()
-        if error:
+        if error := future.exception():
             log.warning("the cached result of node %s cannot be read (%s); running it", id, error)
         found = None if error else future.result()
         if found is None:
@@ -206,13 +212,14 @@ class Job:
         node = self.cast.nodes[id]
         self.listen(events.NodeStarted(id, self.cast.display(id), node.node.name, node.title))
         try:
-            gathered = gather(node, self.frontier.results, self.cast.hidden)
+            gathered = gather(node, self.frontier.results, self.cast.hidden_of(node))
             arguments = calls(node, gathered, given_to(node, self, self._later))
         except NodeFailure as failure:
             return self._fail(node, failure, {})
-        attempt = Attempt(node, arguments, self, self._told, self._later)
+        attempt = Attempt(node, arguments, self, self._told, self._later, self.cast.pinned)
         self._attempts[attempt] = None
         attempt.start(self.services.lane, self.services.pool, self._loop, self.services.pace)
+        self._walks += attempt.walks
 
     def _progressed(self, attempt: Attempt, step: float, total: float, preview: Any) -> None:
         id = attempt.node.id
@@ -225,12 +232,9 @@ class Job:
     def _complete(self, attempt: Attempt) -> None:
         if attempt not in self._attempts:
             return
-        try:
-            result = attempt.collected.result(attempt.seconds)
-        except Exception as error:  # the node's own values: what they raise is the node's failure
-            return self._attempt_failed(attempt, 0, error)
         del self._attempts[attempt]
         id, name = attempt.node.id, attempt.node.node.name
+        result = self.cast.traced(id, attempt.result, attempt.note(self.cast.made))
         if attempt.ran:
             self.executed.append(id)
             self._store(id, result)
@@ -268,6 +272,7 @@ class Job:
     # ------------------------------------------------------------ after a node
 
     def _have(self, id: str, result: Result, tier: str) -> None:
+        self.cast.trails[id] = result.trail
         self.frontier.have(id, result)
         self._asks.settled(id)
         for follower in self.frontier.followers(id):

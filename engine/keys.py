@@ -20,8 +20,8 @@ Lasts = Literal["ever", "process", "run"]
 ONCE = "once "
 
 
-def keys_of(graph: Graph, order: Iterable[str], env: Env) -> dict[str, KeyParts]:
-    """The key parts of each node; `address` makes a key of them.
+def keys_of(graph: Graph, order: Iterable[str], env: Env) -> tuple[dict[str, KeyParts], dict[str, str]]:
+    """The key parts of each node, and its key, which `address` makes of them.
 
     Args:
         order: Node ids, sources before consumers.
@@ -31,7 +31,7 @@ def keys_of(graph: Graph, order: Iterable[str], env: Env) -> dict[str, KeyParts]
     for id in order:
         parts[id] = key_parts(graph.nodes[id], keys, env)
         keys[id] = address(parts[id])
-    return parts
+    return parts, keys
 
 
 def key_parts(node: GraphNode, keys: Mapping[str, str], env: Env) -> KeyParts:

@@ -5,12 +5,12 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.devices import Devices, computing
+from engine.devices import Devices, computing, out_of_memory
 from engine.events import Event, ModelBatch, Notice
 from engine.steps import Await, Call, Need, NeedAll, Progress, Steps, Subgraph
 
@@ -32,6 +32,9 @@ class Walk:
         asked: Called on the lane's thread with a `Need`, `NeedAll` or `Subgraph`; answered by `Lane.resume`.
         told: Called on the lane's thread with progress.
         ended: Called on the lane's thread with the value returned or the exception raised.
+        pinned: The rung for each row that it will ask for, in order; None leaves them to the lane.
+        rungs: The rung at which each row so far was computed.
+        dtype: What the models that it called compute in, where they say so.
     """
 
     steps: Steps[Any]
@@ -39,16 +42,19 @@ class Walk:
     asked: Callable[[Need | NeedAll | Subgraph], None]
     told: Callable[[Progress], None]
     ended: Callable[[Any, BaseException | None], None]
+    pinned: Iterator[int] | None = None
     done: bool = False
+    rungs: list[int] = field(default_factory=list)
+    dtype: str = ""
 
 
 @dataclass(eq=False)
 class _Waiting:
-    """A call whose requests are being answered, in one batch or several."""
+    """A call whose requests are being answered, in one batch or several; answers with their rungs."""
 
     walk: Walk
-    answers: list[Any]
     left: int
+    answers: dict[int, tuple[Any, int]] = field(default_factory=dict)
     failed: bool = False
 
 
@@ -61,9 +67,10 @@ class _Row:
 
 @dataclass
 class _Group:
-    """Rows that may share a batch."""
+    """Rows that may share a batch; `rung` where it is pinned."""
 
     target: Any
+    rung: int | None
     rows: deque[_Row] = field(default_factory=deque)
 
 
@@ -89,14 +96,15 @@ class Lane:
     ) -> None:
         self._devices, self._rungs, self._fixed, self._listen = devices, tuple(rungs), fixed, listen
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._groups: dict[tuple[Any, Hashable], _Group] = {}
+        self._groups: dict[tuple[Any, Hashable, int | None], _Group] = {}
         self._walks: set[Walk] = set()
         self._thread = threading.Thread(target=self._run, name="device-lane", daemon=True)
         self._thread.start()
 
-    def start(self, walk: Walk) -> None:
-        """Begin to drive a generator; returns at once."""
-        self._inbox.put(lambda: self._begin(walk))
+    def start(self, *walks: Walk) -> None:
+        """Begin to drive generators; returns at once. Those begun together share their first batches."""
+        if walks:
+            self._inbox.put(lambda: self._begin(walks))
 
     def resume(self, walk: Walk, answer: Any = None, error: BaseException | None = None) -> None:
         """Answer what a walk asked for, or throw the error there."""
@@ -141,9 +149,10 @@ class Lane:
                     return
                 task()
 
-    def _begin(self, walk: Walk) -> None:
-        self._walks.add(walk)
-        self._step(walk, None)
+    def _begin(self, walks: Sequence[Walk]) -> None:
+        self._walks.update(walk for walk in walks if not walk.done)
+        for walk in walks:
+            self._step(walk, None)
 
     def _stop(self, job: Hashable) -> None:
         for walk in [w for w in self._walks if w.job == job]:
@@ -196,13 +205,15 @@ class Lane:
         self.resume(walk, None if error else future.result(), error)
 
     def _queue(self, walk: Walk, ask: Call) -> None:
-        waiting = _Waiting(walk, [None] * len(ask.requests), len(ask.requests))
-        keys = [(ask.target, ask.target.batch_key(request)) for request in ask.requests]
+        waiting = _Waiting(walk, len(ask.requests))
+        pinned: Iterator[int | None] = walk.pinned or iter(())
+        keys = [(ask.target, ask.target.batch_key(r), next(pinned, None)) for r in ask.requests]
         hash(tuple(keys))  # raises before anything is queued
+        walk.dtype = str(getattr(ask.target, "dtype", walk.dtype)).removeprefix("torch.")
         for i, (key, request) in enumerate(zip(keys, ask.requests, strict=True)):
             group = self._groups.get(key)
             if group is None:
-                group = self._groups[key] = _Group(ask.target)
+                group = self._groups[key] = _Group(ask.target, key[2])
             group.rows.append(_Row(request, waiting, i))
 
     def _batch(self) -> None:
@@ -210,7 +221,7 @@ class Lane:
         key, group = next(iter(self._groups.items()))
         del self._groups[key]
         rows: list[_Row] = []
-        while group.rows and len(rows) < self._rungs[-1]:
+        while group.rows and len(rows) < (group.rung or self._rungs[-1]):
             row = group.rows.popleft()
             if not (row.waiting.walk.done or row.waiting.failed):
                 rows.append(row)
@@ -220,7 +231,7 @@ class Lane:
             return
         started = time.perf_counter()
         try:
-            answers, rung = self._answered(group.target, [r.request for r in rows])
+            answers, rung = self._answered(group, [r.request for r in rows])
         except BaseException as error:
             for waiting in dict.fromkeys(r.waiting for r in rows):
                 waiting.failed = True
@@ -228,25 +239,26 @@ class Lane:
             return
         jobs = len({r.waiting.walk.job for r in rows})
         name = getattr(group.target, "label", type(group.target).__name__)
-        seconds = time.perf_counter() - started
-        self._listen(ModelBatch(name, len(rows), rung, jobs, seconds))
+        self._listen(ModelBatch(name, len(rows), rung, jobs, time.perf_counter() - started))
         ready = []
         for row, answer in zip(rows, answers, strict=True):
-            row.waiting.answers[row.index] = answer
+            row.waiting.answers[row.index] = answer, rung
             row.waiting.left -= 1
             if row.waiting.left == 0:
                 ready.append(row.waiting)
         for waiting in ready:
-            self._step(waiting.walk, waiting.answers)
+            told = [waiting.answers[i] for i in range(len(waiting.answers))]
+            waiting.walk.rungs += [rung for _, rung in told]
+            self._step(waiting.walk, [answer for answer, _ in told])
 
     def _rung(self, rows: int) -> int:
         if self._fixed:
             return self._rungs[-1]
         return next(r for r in self._rungs if r >= rows)
 
-    def _answered(self, target: Any, requests: list[Any]) -> tuple[list[Any], int]:
+    def _answered(self, group: _Group, requests: list[Any]) -> tuple[list[Any], int]:
         """Answers to at most a rung of requests, and the rung; out of memory, evict and retry, then halve."""
-        rung = self._rung(len(requests))
+        target, rung = group.target, group.rung or self._rung(len(requests))
         answers = self._tried(target, requests, rung)
         if answers is None:
             freed = self._devices.free() // 2**20
@@ -269,7 +281,7 @@ class Lane:
                 padded = [*part, *[part[-1]] * (rung - len(part))]
                 answers += self._forward(target, padded)[: len(part)]
         except Exception as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             log.warning("out of memory in a batch of %s rows", rung)
             return None
@@ -282,7 +294,3 @@ class Lane:
         if len(answers) != len(requests):
             raise RuntimeError(f"{target!r:.60} gave {len(answers)} answers to {len(requests)} requests")
         return answers
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

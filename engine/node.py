@@ -48,7 +48,10 @@ class Value:
 
     def fact(self, kind: type[R]) -> R | None:
         """The fact of this kind that the declaration states, or None."""
-        return next((f for f in self.facts if isinstance(f, kind)), None)
+        for fact in self.facts:
+            if isinstance(fact, kind):
+                return fact
+        return None
 
     def choices(self, env: Env) -> tuple[str, ...] | None:
         """The allowed values now, or None where any value of the type will do."""

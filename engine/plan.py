@@ -89,8 +89,7 @@ def make_plan(
     graph = checked.graph
     chosen = graph.outputs if wanted is None else wanted
     order = graph.needed(chosen)
-    parts = keys_of(graph, order, env)
-    keys = {id: address(p) for id, p in parts.items()}
+    parts, keys = keys_of(graph, order, env)
     runs, served, lazy = _walk(graph, chosen, keys, tiers, env)
     extra = {} if workflow.editor is None else {"workflow": workflow.editor}
     in_order = tuple(id for id in order if id in runs)

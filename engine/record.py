@@ -1,41 +1,204 @@
-"""What made an output: keys, model hashes, versions and device, written into it beside the workflow."""
+"""What made an output: results, files, seeds, versions, device; written into it beside the workflow.
+
+It is the same whenever the same is run in the same surroundings, from the cache or not, so that files keep
+their bytes (docs/decisions/0004-results-are-digested.md).
+"""
 
 import contextlib
-from functools import cache
+import json
+import platform
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from engine.devices import Devices
+from blake3 import blake3
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from engine.cache import PASSING
+from engine.devices import Devices, Precision
 from engine.files import Files
+from engine.graph import GraphNode
+from engine.lane import LADDER
+from engine.node import REQUIRED
 from engine.plan import Plan
-from engine.ports import Env
+from engine.ports import Env, Hidden, Hint
 from engine.problems import NodeFailure
+from engine.trail import Note, Rungs
 
 PACKAGES = ("latentgraph", "torch", "diffusers", "transformers", "spandrel", "numpy", "pillow")
+CHUNK = "latentgraph"
+"""The name under which a file carries its record."""
 
 
-def record(plan: Plan, env: Env) -> dict[str, Any]:
-    """The record of a run, the same whenever the same is run on the same device and versions.
+@dataclass(frozen=True)
+class Surroundings:
+    """What results may depend on to the last bit, beside the workflow and its files.
 
-    Returns:
-        `keys` by node id (output nodes left out: theirs hold the output folder), `files` with the content
-        hash of each file that a node names, `versions`, `device`. Seeds stand in the workflow itself.
+    Args:
+        device: As torch spells it.
+        device_name: The processor, and what instructions torch uses on it; or the GPU.
+        threads: Host threads that an operation is split over, which changes the order of sums.
+        precision: The type that networks were told to compute in.
     """
-    keys = {id: key for id, key in plan.keys.items() if not plan.graph.nodes[id].node.is_output}
+
+    versions: Mapping[str, str]
+    device: str = "cpu"
+    device_name: str = ""
+    threads: int = 0
+    precision: Precision = "auto"
+
+    @property
+    def digest(self) -> str:
+        """Tells surroundings apart: 16 hex digits."""
+        return blake3(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest(8)
+
+
+class Record(BaseModel):
+    """The record of a run, or of one file that it wrote.
+
+    Args:
+        targets: The output nodes: of a file the one that wrote it.
+        keys: By node id, of what the targets are made of; without output nodes, whose keys hold the output
+            folder, and without what is another each time.
+        results: Digests of the nodes' results; those whose values have no codec (models) are left out.
+        rungs: How the rows of the nodes' model calls were batched.
+        dtypes: What their models computed in.
+        elsewhere: Nodes whose result came from a cache that was filled in other surroundings.
+        files: Content hashes of the files that the nodes name, by "role/name".
+        filled: Inputs that the workflow leaves out, and the defaults that stood in.
+        seeds: By node id and input.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    targets: tuple[str, ...] = ()
+    keys: dict[str, str] = {}
+    results: dict[str, str] = {}
+    rungs: dict[str, Rungs] = {}
+    dtypes: dict[str, str] = {}
+    elsewhere: tuple[str, ...] = ()
+    files: dict[str, str] = {}
+    filled: dict[str, dict[str, Any]] = {}
+    seeds: dict[str, dict[str, Any]] = {}
+    versions: dict[str, str] = {}
+    device: str = "cpu"
+    device_name: str = ""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    precision: Precision = "auto"
+
+    @field_validator("rungs")
+    @classmethod
+    def _on_the_ladder(cls, rungs: dict[str, Rungs]) -> dict[str, Rungs]:
+        for found in rungs.values():
+            runs = [[found, 1]] if isinstance(found, int) else [run for call in found for run in call]
+            if any(len(run) != 2 or run[0] not in LADDER or run[1] < 0 for run in runs):
+                raise ValueError(f"batch rungs are {LADDER}")
+        return rungs
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """The versions and the device."""
+        return Surroundings(self.versions, self.device, self.device_name, self.threads, self.precision)
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON, without what is empty."""
+        return self.model_dump(mode="json", exclude_defaults=True) | {"device": self.device}
+
+
+class Recorder:
+    """Makes the records of one run."""
+
+    def __init__(self, plan: Plan, env: Env) -> None:
+        self._plan, self._env = plan, env
+        self._digests: dict[tuple[str, str], str | None] = {}
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """Where this process computes; found out when the first node has run."""
+        return surroundings(self._env[Devices] if Devices in self._env else Devices("cpu"))
+
+    def record(self, targets: Iterable[str], notes: Mapping[str, Note]) -> Record:
+        """The record of what some output nodes show.
+
+        Args:
+            notes: Of what they are made of, by key.
+        """
+        keys, ids, here = self._plan.keys, tuple(targets), self.surroundings
+        nodes = [self._plan.graph.nodes[id] for id in self._plan.graph.needed(ids)]
+        made_of = {n.id: keys[n.id] for n in nodes if not n.node.is_output}
+        lasting = {id: key for id, key in made_of.items() if not key.startswith(PASSING)}
+        known = {id: notes[key] for id, key in lasting.items() if key in notes}
+        return Record(
+            targets=ids,
+            keys=lasting,
+            results={id: n.digest for id, n in known.items() if n.digest},
+            rungs={id: n.rungs for id, n in known.items() if n.rungs is not None},
+            dtypes={id: n.dtype for id, n in known.items() if n.dtype},
+            elsewhere=tuple(id for id, n in known.items() if n.made != here.digest),
+            files=dict(self._files(n.id for n in nodes)),
+            filled={n.id: found for n in nodes if (found := filled(n))},
+            seeds={n.id: found for n in nodes if (found := _seeds(n))},
+            versions=dict(here.versions),
+            device=here.device,
+            device_name=here.device_name,
+            threads=here.threads,
+            precision=here.precision,
+        )
+
+    def _files(self, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
+        if Files not in self._env:
+            return
+        for role, name in self._plan.files(ids):
+            if (role, name) not in self._digests:
+                found = None
+                with contextlib.suppress(NodeFailure, OSError):  # a choice that is no file, a built-in name
+                    found = self._env[Files].digest(role, name)
+                self._digests[role, name] = found
+            if (digest := self._digests[role, name]) is not None:
+                yield f"{role}/{name}", digest
+
+
+def filled(node: GraphNode) -> dict[str, Any]:
+    """The inputs that a workflow leaves out, and the defaults that stand in for them."""
     return {
-        "keys": keys,
-        "files": _digests(plan, env[Files]) if Files in env else {},
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "device": env[Devices].device if Devices in env else "cpu",
+        value.name: value.default
+        for value in node.node.inputs
+        if value.name not in node.literals
+        and value.name not in node.links
+        and value.default is not REQUIRED
+        and isinstance(value.default, bool | int | float | str)
+        and not value.fact(Hidden)
     }
 
 
-def _digests(plan: Plan, files: Files) -> dict[str, str]:
-    digests: dict[str, str] = {}
-    for role, name in plan.files(plan.keys):
-        with contextlib.suppress(NodeFailure, OSError):  # a choice that is no file, such as a built-in name
-            digests[f"{role}/{name}"] = files.digest(role, name)
-    return digests
+def _seeds(node: GraphNode) -> dict[str, Any]:
+    ports = (v.name for v in node.node.inputs if Hint("control_after_generate") in v.facts)
+    return {name: node.literals[name] for name in ports if isinstance(node.literals.get(name), int)}
+
+
+def surroundings(devices: Devices) -> Surroundings:
+    """What results depend on in this process, where these devices compute."""
+    torch, device = sys.modules.get("torch"), devices.device
+    versions = {name: found for name in PACKAGES if (found := _version(name))}
+    if torch is None:
+        return Surroundings(versions, device, _processor(), precision=devices.precision)
+    if device.startswith("cuda"):
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{_processor()} {torch.backends.cpu.get_cpu_capability()}"
+    return Surroundings(versions, device, name, torch.get_num_threads(), devices.precision)
+
+
+@cache
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 @cache

@@ -18,6 +18,7 @@ from engine.lane import LADDER, Lane
 from engine.pace import Pace
 from engine.plan import Plan, make_plan
 from engine.ports import Env
+from engine.record import Record
 from engine.registry import Registry
 from engine.services import Services
 from engine.workflow import Workflow
@@ -32,6 +33,7 @@ class Run:
         executed: Ids of the nodes that ran, in the order they ended.
         cached: Ids of the nodes whose result was at hand.
         results: What the targets gave.
+        record: What made the outputs, for a lock file and for a replay.
     """
 
     status: events.Status
@@ -40,6 +42,7 @@ class Run:
     cached: tuple[str, ...]
     failures: tuple[events.NodeFailed, ...]
     results: Mapping[str, Result]
+    record: Callable[[], Record]
 
 
 class Engine:
@@ -125,6 +128,7 @@ class Engine:
             tuple(job.cached),
             tuple(job.failures),
             {t: job.frontier.results[t] for t in job.plan.targets if t in job.frontier.results},
+            lambda: job.cast.record(job.plan.targets),
         )
         listen(events.RunFinished(run.status, run.outputs, run.executed, run.cached))
         return run

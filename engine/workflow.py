@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from engine.containers import Carried, Format, carried
+from engine.nesting import MAX_DEPTH, depth_of, is_flat, marks_of
 from engine.problems import Problem, WorkflowError, nearest
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_NODES = 50_000
-MAX_DEPTH = 200
 
 
 class _ApiNode(BaseModel):
@@ -199,7 +199,7 @@ def _shape_problems(error: ValidationError) -> Iterator[Problem]:
 def _json(data: bytes, source: str) -> Any:
     try:
         text = data.decode("utf-8-sig")
-        if _depth(text) > MAX_DEPTH:
+        if not is_flat(data) and depth_of(marks_of(data)) > MAX_DEPTH:
             raise _error("too_deep", f"{source}: nested more than {MAX_DEPTH} levels deep")
         return json.loads(text)
     except UnicodeDecodeError as error:
@@ -208,18 +208,6 @@ def _json(data: bytes, source: str) -> Any:
         ) from error
     except (ValueError, RecursionError) as error:
         raise _error("invalid_json", f"{source} is no valid JSON: {error}") from error
-
-
-def _depth(text: str) -> int:
-    """An upper bound of the nesting depth; brackets within strings count too."""
-    depth = deepest = 0
-    for char in text:
-        if char in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in "]}":
-            depth -= 1
-    return deepest
 
 
 def _from_texts(found: Carried, source: str) -> Workflow:

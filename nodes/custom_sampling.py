@@ -1,18 +1,14 @@
-"""Nodes that make the parts of custom sampling: noise, guiders, samplers with their options."""
+"""Nodes that make the parts of custom sampling: noise and guiders."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from engine.node import node
 from engine.ports import Range
 from nodes.diffusion import guidance
 from nodes.diffusion.guidance import Guider
 from nodes.diffusion.model import Model
-from nodes.ports import Conditioning, Noise, SamplerChoice, Seed
-from nodes.sampling import Cfg, SamplerName
-
-NoiseScale: TypeAlias = Annotated[float, Range(0.0, 100.0, step=0.01, round=False)]
-NoiseDevice: TypeAlias = Literal["gpu", "cpu"]
-SAMPLERS_CATEGORY = "sampling/custom_sampling/samplers"
+from nodes.ports import Conditioning, Noise, Seed
+from nodes.sampling import Cfg
 
 
 @node("RandomNoise", category="sampling/custom_sampling/noise")
@@ -81,146 +77,24 @@ def dual_cfg_guider(
     return guidance.dual(model, cond1, cond2, negative, cfg_conds, cfg_cond2_negative, nested=nested)
 
 
-@node("KSamplerSelect", category=SAMPLERS_CATEGORY)
-def ksampler_select(*, sampler_name: SamplerName) -> SamplerChoice:
-    """A sampler with its usual options.
-
-    Args:
-        sampler_name: The sampler.
-    """
-    return SamplerChoice(sampler_name)
-
-
-@node("SamplerEulerAncestral", category=SAMPLERS_CATEGORY)
-def sampler_euler_ancestral(*, eta: NoiseScale = 1.0, s_noise: NoiseScale = 1.0) -> SamplerChoice:
-    """The sampler euler_ancestral.
-
-    Args:
-        eta: Share of the noise that is drawn anew at each step; 0 is euler.
-        s_noise: Factor on the new noise.
-    """
-    return SamplerChoice("euler_ancestral", (("eta", eta), ("s_noise", s_noise)))
-
-
-@node("SamplerEulerAncestralCFGPP", category=SAMPLERS_CATEGORY, title="SamplerEulerAncestralCFG++")
-def sampler_euler_ancestral_cfg_pp(
+@node("PerpNegGuider", category="_for_testing")
+def perp_neg_guider(
     *,
-    eta: Annotated[float, Range(0.0, 1.0, step=0.01, round=False)] = 1.0,
-    s_noise: Annotated[float, Range(0.0, 10.0, step=0.01, round=False)] = 1.0,
-) -> SamplerChoice:
-    """The sampler euler_ancestral_cfg_pp.
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    empty_conditioning: Conditioning,
+    cfg: Cfg = 8.0,
+    neg_scale: Annotated[float, Range(0.0, 100.0, step=0.01)] = 1.0,
+) -> Guider:
+    """Guide away from that part of the negative which the positive has not (Armandpour et al. 2023).
 
     Args:
-        eta: Share of the noise that is drawn anew at each step; 0 is euler_cfg_pp.
-        s_noise: Factor on the new noise.
+        model: The model that denoises.
+        positive: What the picture should show.
+        negative: What it should not show.
+        empty_conditioning: Of an empty prompt, from which both are measured.
+        cfg: Guidance scale.
+        neg_scale: Factor on the negative's part.
     """
-    return SamplerChoice("euler_ancestral_cfg_pp", (("eta", eta), ("s_noise", s_noise)))
-
-
-@node("SamplerDPMPP_2S_Ancestral", category=SAMPLERS_CATEGORY)
-def sampler_dpmpp_2s_ancestral(*, eta: NoiseScale = 1.0, s_noise: NoiseScale = 1.0) -> SamplerChoice:
-    """The sampler dpmpp_2s_ancestral.
-
-    Args:
-        eta: Share of the noise that is drawn anew at each step.
-        s_noise: Factor on the new noise.
-    """
-    return SamplerChoice("dpmpp_2s_ancestral", (("eta", eta), ("s_noise", s_noise)))
-
-
-@node("SamplerDPMAdaptative", category=SAMPLERS_CATEGORY)
-def sampler_dpm_adaptive(
-    *,
-    order: Annotated[int, Range(2, 3)] = 3,
-    rtol: NoiseScale = 0.05,
-    atol: NoiseScale = 0.0078,
-    h_init: NoiseScale = 0.05,
-    pcoeff: NoiseScale = 0.0,
-    icoeff: NoiseScale = 1.0,
-    dcoeff: NoiseScale = 0.0,
-    accept_safety: NoiseScale = 0.81,
-    eta: NoiseScale = 0.0,
-    s_noise: NoiseScale = 1.0,
-) -> SamplerChoice:
-    """The sampler dpm_adaptive, which sizes its steps by their error.
-
-    Args:
-        order: Order of the solver.
-        rtol: Allowed error relative to the picture.
-        atol: Allowed error where the picture is near zero.
-        h_init: The first step, in the logarithm of the noise level.
-        pcoeff: Proportional gain of the step size's controller.
-        icoeff: Its integral gain.
-        dcoeff: Its differential gain.
-        accept_safety: How far a step may have to shrink and still be taken.
-        eta: Share of the noise that is drawn anew at each step.
-        s_noise: Factor on the new noise.
-    """
-    tolerances = (("rtol", rtol), ("atol", atol), ("h_init", h_init), ("accept_safety", accept_safety))
-    gains = (("pcoeff", pcoeff), ("icoeff", icoeff), ("dcoeff", dcoeff))
-    return SamplerChoice(
-        "dpm_adaptive", (("order", order), *tolerances, *gains, ("eta", eta), ("s_noise", s_noise))
-    )
-
-
-@node("SamplerLMS", category=SAMPLERS_CATEGORY)
-def sampler_lms(*, order: Annotated[int, Range(1, 100)] = 4) -> SamplerChoice:
-    """The sampler lms.
-
-    Args:
-        order: How many slopes it remembers.
-    """
-    return SamplerChoice("lms", (("order", order),))
-
-
-@node("SamplerDPMPP_2M_SDE", category=SAMPLERS_CATEGORY)
-def sampler_dpmpp_2m_sde(
-    *,
-    solver_type: Literal["midpoint", "heun"],
-    eta: NoiseScale = 1.0,
-    s_noise: NoiseScale = 1.0,
-    noise_device: NoiseDevice,
-) -> SamplerChoice:
-    """The sampler dpmpp_2m_sde.
-
-    Args:
-        solver_type: How the change of the estimate is weighted.
-        eta: Share of the noise that is drawn anew at each step; 0 is dpmpp_2m.
-        s_noise: Factor on the new noise.
-        noise_device: Where the noise is computed; "cpu" gives the same on every machine.
-    """
-    options = (("eta", eta), ("s_noise", s_noise), ("solver_type", solver_type))
-    return SamplerChoice(_at("dpmpp_2m_sde", noise_device), options)
-
-
-@node("SamplerDPMPP_3M_SDE", category=SAMPLERS_CATEGORY)
-def sampler_dpmpp_3m_sde(
-    *, eta: NoiseScale = 1.0, s_noise: NoiseScale = 1.0, noise_device: NoiseDevice
-) -> SamplerChoice:
-    """The sampler dpmpp_3m_sde.
-
-    Args:
-        eta: Share of the noise that is drawn anew at each step.
-        s_noise: Factor on the new noise.
-        noise_device: Where the noise is computed; "cpu" gives the same on every machine.
-    """
-    return SamplerChoice(_at("dpmpp_3m_sde", noise_device), (("eta", eta), ("s_noise", s_noise)))
-
-
-@node("SamplerDPMPP_SDE", category=SAMPLERS_CATEGORY)
-def sampler_dpmpp_sde(
-    *, eta: NoiseScale = 1.0, s_noise: NoiseScale = 1.0, r: NoiseScale = 0.5, noise_device: NoiseDevice
-) -> SamplerChoice:
-    """The sampler dpmpp_sde.
-
-    Args:
-        eta: Share of the noise that is drawn anew at each step.
-        s_noise: Factor on the new noise.
-        r: Where within a step its middle stage lies.
-        noise_device: Where the noise is computed; "cpu" gives the same on every machine.
-    """
-    return SamplerChoice(_at("dpmpp_sde", noise_device), (("eta", eta), ("r", r), ("s_noise", s_noise)))
-
-
-def _at(name: str, noise_device: str) -> str:
-    return f"{name}_gpu" if noise_device == "gpu" else name
+    return guidance.perpendicular(model, positive, negative, empty_conditioning, cfg, neg_scale)

@@ -59,7 +59,14 @@ def _image_digest(*, image: str, files: Files) -> str:
     return files.digest(*folder_and_name(image))
 
 
-@node("LoadImage", category="image", title="Load Image", check=_image_missing, fingerprint=_image_digest)
+@node(
+    "LoadImage",
+    category="image",
+    title="Load Image",
+    check=_image_missing,
+    fingerprint=_image_digest,
+    version=2,
+)
 def load_image(
     *,
     image: Annotated[str, OneOf(input_images, role="input"), Hint("image_upload")],
@@ -71,14 +78,15 @@ def load_image(
         image: A file in the input folder.
 
     Returns:
-        The picture [frames, H, W, 3], and 1 - alpha [frames, H, W]; zeros [1, 64, 64] where it has no alpha.
+        The picture [frames, H, W, 3], and 1 - alpha [frames, H, W], or zeros [frames, 64, 64] without alpha.
 
     Raises:
         NodeFailure: The file is no picture, is damaged, or has more than `MAX_PIXELS` pixels.
     """
     frames = _frames(files, image)
     rgba = torch.cat([_tensor(frame) for frame in frames])
-    mask = 1 - rgba[..., 3] if any(_has_alpha(frame) for frame in frames) else torch.zeros(1, 64, 64)
+    transparent = any(_has_alpha(frame) for frame in frames)
+    mask = 1 - rgba[..., 3] if transparent else torch.zeros(len(frames), 64, 64)
     return rgba[..., :3].contiguous(), mask
 
 

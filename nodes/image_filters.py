@@ -161,7 +161,7 @@ def _bayer(order: int) -> np.ndarray:  # type: ignore[type-arg]
     return matrix.astype(np.float32)
 
 
-@node("Morphology", category="image/postprocessing", title="ImageMorphology")
+@node("Morphology", category="image/postprocessing", title="ImageMorphology", version=2)
 def morphology(
     *,
     image: Image,
@@ -190,13 +190,18 @@ def morphology(
 
 
 def _dilated(image: Tensor, size: int) -> Tensor:
-    before, after = size // 2, size - size // 2 - 1
-    planes = F.pad(image.movedim(-1, 1), (before, after, before, after), value=-torch.inf)
-    return F.max_pool2d(F.max_pool2d(planes, (1, size), stride=1), (size, 1), stride=1).movedim(1, -1)
+    return _greatest(image, (size - 1) // 2, size // 2)
 
 
 def _eroded(image: Tensor, size: int) -> Tensor:
-    return -_dilated(-image, size)
+    return -_greatest(-image, size // 2, (size - 1) // 2)  # mirrored: opening by an even square moves nothing
+
+
+def _greatest(image: Tensor, before: int, after: int) -> Tensor:
+    """The greatest value of `before` pixels up and left of each pixel to `after` down and right."""
+    planes = F.pad(image.movedim(-1, 1), (before, after, before, after), value=-torch.inf)
+    size = before + 1 + after
+    return F.max_pool2d(F.max_pool2d(planes, (1, size), stride=1), (size, 1), stride=1).movedim(1, -1)
 
 
 @node("ImageAddNoise", category="image")

@@ -1,5 +1,7 @@
 """Latents from and to `.latent` files: safetensors with the workflow inside."""
 
+import json
+import struct
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -34,8 +36,18 @@ def save_latent(
         filename_prefix: Start of the file name, with subfolders if wanted.
     """
     tensors = {"latent_tensor": samples.samples.contiguous().cpu(), "latent_format_version_0": torch.empty(0)}
-    content = safetensors.torch.save(tensors, workflow_texts(prompt, extra_pnginfo) or None)
+    content = ordered(safetensors.torch.save(tensors, workflow_texts(prompt, extra_pnginfo) or None))
     return Shown(None, {"latents": [files.write("output", filename_prefix, ".latent", content).as_link()]})
+
+
+def ordered(content: bytes) -> bytes:
+    """A safetensors file with its header's entries in order, which the library draws anew at each call."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
 
 def latent_files(env: Env) -> list[str]:

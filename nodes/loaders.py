@@ -6,26 +6,22 @@ from typing import Annotated, Literal
 from engine.devices import Devices
 from engine.files import WEIGHT_SUFFIXES, Files
 from engine.node import node
-from engine.ports import Env, Given, Hint, Omittable, OneOf, Range
+from engine.ports import Env, Given, OneOf, Range
 from engine.problems import NodeFailure
 from nodes.diffusion import families
 from nodes.diffusion.autoencoder import Vae
 from nodes.diffusion.control import ControlNet
 from nodes.diffusion.families import controlnet
-from nodes.diffusion.lora import LoraPatch, lora_parts
+from nodes.diffusion.lora import LoraPatch, LoraWeights
 from nodes.diffusion.model import Model
 from nodes.diffusion.text import Clip
 from nodes.diffusion.upscaler import UpscaleModel
 from nodes.diffusion.weights import Recipe
 
 Strength = Annotated[float, Range(-100.0, 100.0, step=0.01)]
-ClipType = Literal[
-    "stable_diffusion", "stable_cascade", "sd3", "stable_audio", "mochi", "ltxv", "pixart", "cosmos",
-    "lumina2", "wan", "hidream", "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image",
-]  # fmt: skip
 
 
-def _of(role: str) -> OneOf:
+def weights_of(role: str) -> OneOf:
     """The weight files and model folders of a role."""
 
     def names(env: Env) -> list[str]:
@@ -50,7 +46,7 @@ def checkpoint_digest(*, ckpt_name: str, files: Files) -> str:
 @node("CheckpointLoaderSimple", category="loaders", title="Load Checkpoint", fingerprint=checkpoint_digest)
 def checkpoint_loader_simple(
     *,
-    ckpt_name: Annotated[str, _of("checkpoints")],
+    ckpt_name: Annotated[str, weights_of("checkpoints")],
     files: Annotated[Files, Given()],
     devices: Annotated[Devices, Given()],
 ) -> tuple[Model, Clip, Vae]:
@@ -99,7 +95,7 @@ def unet_digest(*, unet_name: str, files: Files) -> str:
 @node("UNETLoader", category="advanced/loaders", title="Load Diffusion Model", fingerprint=unet_digest)
 def unet_loader(
     *,
-    unet_name: Annotated[str, _of("diffusion_models")],
+    unet_name: Annotated[str, weights_of("diffusion_models")],
     weight_dtype: Literal["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"],
     files: Annotated[Files, Given()],
     devices: Annotated[Devices, Given()],
@@ -117,35 +113,6 @@ def unet_loader(
     )
 
 
-def clip_digest(*, clip_name: str, files: Files) -> str:
-    """The content of a text encoder."""
-    return files.digest("text_encoders", clip_name)
-
-
-@node("CLIPLoader", category="advanced/loaders", title="Load CLIP", fingerprint=clip_digest)
-def clip_loader(
-    *,
-    clip_name: Annotated[str, _of("text_encoders")],
-    type: ClipType,
-    device: Annotated[Literal["default", "cpu"], Omittable(), Hint("advanced")] = "default",
-    files: Annotated[Files, Given()],
-    devices: Annotated[Devices, Given()],
-) -> Clip:
-    """Load a text encoder that comes alone.
-
-    Args:
-        clip_name: A file in the text_encoders or clip folder.
-        type: The model family that it is for; "stable_diffusion" is known.
-        device: "cpu" computes off the GPU.
-    """
-    if type != "stable_diffusion":
-        raise NodeFailure(f"text encoders of type {type!r} are not known yet", "known: 'stable_diffusion'")
-    where = Devices("cpu") if device == "cpu" and devices.device != "cpu" else devices
-    return families.text_encoder(
-        files.find("text_encoders", clip_name), files.digest("text_encoders", clip_name), where
-    )
-
-
 def vae_digest(*, vae_name: str, files: Files) -> str:
     """The content of a VAE."""
     return files.digest("vae", vae_name)
@@ -154,7 +121,7 @@ def vae_digest(*, vae_name: str, files: Files) -> str:
 @node("VAELoader", category="loaders", title="Load VAE", fingerprint=vae_digest)
 def vae_loader(
     *,
-    vae_name: Annotated[str, _of("vae")],
+    vae_name: Annotated[str, weights_of("vae")],
     files: Annotated[Files, Given()],
     devices: Annotated[Devices, Given()],
 ) -> Vae:
@@ -174,7 +141,7 @@ def control_net_digest(*, control_net_name: str, files: Files) -> str:
 @node("ControlNetLoader", category="loaders", title="Load ControlNet Model", fingerprint=control_net_digest)
 def control_net_loader(
     *,
-    control_net_name: Annotated[str, _of("controlnet")],
+    control_net_name: Annotated[str, weights_of("controlnet")],
     files: Annotated[Files, Given()],
     devices: Annotated[Devices, Given()],
 ) -> ControlNet:
@@ -183,11 +150,31 @@ def control_net_loader(
     Args:
         control_net_name: A file or a diffusers folder in the controlnet folder.
     """
-    path = files.find("controlnet", control_net_name)
-    controlnet.check(path)
-    return ControlNet(
-        Recipe(files.digest("controlnet", control_net_name), "controlnet", controlnet.NAME, path), devices
-    )
+    path, digest = files.find("controlnet", control_net_name), files.digest("controlnet", control_net_name)
+    return controlnet.control_net(path, digest, devices)
+
+
+@node(
+    "DiffControlNetLoader",
+    category="loaders",
+    title="Load ControlNet Model (diff)",
+    fingerprint=control_net_digest,
+)
+def diff_control_net_loader(
+    *,
+    model: Model,
+    control_net_name: Annotated[str, weights_of("controlnet")],
+    files: Annotated[Files, Given()],
+    devices: Annotated[Devices, Given()],
+) -> ControlNet:
+    """Load a network that steers a model by a picture, and that may be kept as differences from the model.
+
+    Args:
+        model: The model whose weights, LoRAs included, are added.
+        control_net_name: A file or a diffusers folder in the controlnet folder.
+    """
+    path, digest = files.find("controlnet", control_net_name), files.digest("controlnet", control_net_name)
+    return controlnet.control_net(path, digest, devices, model.recipe)
 
 
 def lora_digest(*, lora_name: str, files: Files) -> str:
@@ -195,12 +182,12 @@ def lora_digest(*, lora_name: str, files: Files) -> str:
     return files.digest("loras", lora_name)
 
 
-@node("LoraLoader", category="loaders", title="Load LoRA", fingerprint=lora_digest)
+@node("LoraLoader", category="loaders", title="Load LoRA", fingerprint=lora_digest, version=2)
 def lora_loader(
     *,
     model: Model,
     clip: Clip,
-    lora_name: Annotated[str, _of("loras")],
+    lora_name: Annotated[str, weights_of("loras")],
     strength_model: Strength = 1.0,
     strength_clip: Strength = 1.0,
     files: Annotated[Files, Given()],
@@ -214,16 +201,22 @@ def lora_loader(
         strength_model: How much of the model's change; 0 none, negative the opposite.
         strength_clip: How much of the text encoder's change.
     """
-    recipes = (model.recipe, strength_model), (clip.recipe, strength_clip)
-    unet, text = (_with_lora(recipe, lora_name, strength, files) for recipe, strength in recipes)
-    return replace(model, recipe=unet), replace(clip, recipe=text)
+    alone = len(clip.towers) == 1
+    unet, text = (_lora(lora_name, strength, files, alone) for strength in (strength_model, strength_clip))
+    return replace(model, recipe=unet.on(model.recipe)), clip.recipes(text.on)
 
 
-@node("LoraLoaderModelOnly", category="loaders", title="LoraLoaderModelOnly", fingerprint=lora_digest)
+@node(
+    "LoraLoaderModelOnly",
+    category="loaders",
+    title="LoraLoaderModelOnly",
+    fingerprint=lora_digest,
+    version=2,
+)
 def lora_loader_model_only(
     *,
     model: Model,
-    lora_name: Annotated[str, _of("loras")],
+    lora_name: Annotated[str, weights_of("loras")],
     strength_model: Strength = 1.0,
     files: Annotated[Files, Given()],
 ) -> Model:
@@ -234,7 +227,20 @@ def lora_loader_model_only(
         lora_name: A file in the loras folder.
         strength_model: How much of the change; 0 none, negative the opposite.
     """
-    return replace(model, recipe=_with_lora(model.recipe, lora_name, strength_model, files))
+    return replace(model, recipe=_lora(lora_name, strength_model, files).on(model.recipe))
+
+
+@node("LoraModelLoader", category="loaders", title="Load LoRA Model")
+def lora_model_loader(*, model: Model, lora: LoraWeights, strength_model: Strength = 1.0) -> Model:
+    """Change a model by a LoRA that lies in memory, as training leaves it.
+
+    Args:
+        model: The model to change; others that use it keep it as it was.
+        lora: The LoRA.
+        strength_model: How much of the change; 0 none, negative the opposite.
+    """
+    patch = LoraPatch(lora.digest, "LoRA in memory", strength_model, lora.held)
+    return replace(model, recipe=patch.on(model.recipe))
 
 
 def upscaler_digest(*, model_name: str, files: Files) -> str:
@@ -245,7 +251,7 @@ def upscaler_digest(*, model_name: str, files: Files) -> str:
 @node("UpscaleModelLoader", category="loaders", title="Load Upscale Model", fingerprint=upscaler_digest)
 def upscale_model_loader(
     *,
-    model_name: Annotated[str, _of("upscale_models")],
+    model_name: Annotated[str, weights_of("upscale_models")],
     files: Annotated[Files, Given()],
     devices: Annotated[Devices, Given()],
 ) -> UpscaleModel:
@@ -258,9 +264,5 @@ def upscale_model_loader(
     return UpscaleModel(Recipe(digest, "upscaler", "upscaler", path), devices)
 
 
-def _with_lora(recipe: Recipe, name: str, strength: float, files: Files) -> Recipe:
-    """The recipe with a LoRA applied, or as it was where the LoRA has nothing for it."""
-    path = files.find("loras", name)
-    if strength == 0 or recipe.part not in lora_parts(path):
-        return recipe
-    return recipe.patched(LoraPatch(files.digest("loras", name), name, strength, path))
+def _lora(name: str, strength: float, files: Files, alone: bool = False) -> LoraPatch:
+    return LoraPatch(files.digest("loras", name), name, strength, files.find("loras", name), alone)

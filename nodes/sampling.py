@@ -15,14 +15,14 @@ from nodes.diffusion.samplers import SAMPLERS
 from nodes.diffusion.schedules import SCHEDULES
 from nodes.ports import Conditioning, Fraction, Latent, Noise, SamplerChoice, Seed, Sigmas
 
-SamplerName: TypeAlias = Annotated[str, fixed_choices(tuple(SAMPLERS))]
+SamplerName: TypeAlias = Annotated[str, fixed_choices(tuple(n for n, s in SAMPLERS.items() if s.listed))]
 SchedulerName: TypeAlias = Annotated[str, fixed_choices(tuple(SCHEDULES))]
 StepCount: TypeAlias = Annotated[int, Range(1, 10_000)]
 StepIndex: TypeAlias = Annotated[int, Range(0, 10_000)]
 Cfg: TypeAlias = Annotated[float, Range(0.0, 100.0, step=0.1, round=0.01)]
 
 
-@node("KSampler", category="sampling")
+@node("KSampler", version=2, category="sampling")
 def ksampler(
     *,
     model: Model,
@@ -57,7 +57,7 @@ def ksampler(
     return result
 
 
-@node("KSamplerAdvanced", category="sampling", title="KSampler (Advanced)")
+@node("KSamplerAdvanced", version=2, category="sampling", title="KSampler (Advanced)")
 def ksampler_advanced(
     *,
     model: Model,
@@ -104,7 +104,7 @@ def ksampler_advanced(
     return result
 
 
-@node("SamplerCustom", category="sampling/custom_sampling", outputs=("output", "denoised_output"))
+@node("SamplerCustom", version=2, category="sampling/custom_sampling", outputs=("output", "denoised_output"))
 def sampler_custom(
     *,
     model: Model,
@@ -138,7 +138,12 @@ def sampler_custom(
     return (yield from sampled(guider, sampler, sigmas, latent_image, noise, noise_seed))
 
 
-@node("SamplerCustomAdvanced", category="sampling/custom_sampling", outputs=("output", "denoised_output"))
+@node(
+    "SamplerCustomAdvanced",
+    version=2,
+    category="sampling/custom_sampling",
+    outputs=("output", "denoised_output"),
+)
 def sampler_custom_advanced(
     *, noise: Noise, guider: Guider, sampler: SamplerChoice, sigmas: Sigmas, latent_image: Latent
 ) -> Steps[tuple[Latent, Latent]]:
@@ -157,14 +162,15 @@ def sampler_custom_advanced(
     return (yield from sampled(guider, sampler, sigmas, latent_image, noise, noise.seed or 0))
 
 
-@node("AddNoise", category="_for_testing/custom_sampling/noise")
+@node("AddNoise", category="_for_testing/custom_sampling/noise", version=2)
 def add_noise(*, model: Model, noise: Noise, sigmas: Sigmas, latent_image: Latent) -> Latent:
     """Put noise on a latent as a sampler would before its first step.
 
     Args:
         model: The model whose noise levels these are.
         noise: The noise.
-        sigmas: The level is the first less the last of these; of a single one, itself.
+        sigmas: The level is the first less the last of these; of a single one, itself. Unlike a sampler, the
+            greatest level is as the others: the latent and so much noise.
         latent_image: What gets the noise.
     """
     if len(sigmas) == 0:
@@ -172,8 +178,8 @@ def add_noise(*, model: Model, noise: Noise, sigmas: Sigmas, latent_image: Laten
     level = sigmas[0] if len(sigmas) == 1 else (sigmas[0] - sigmas[-1]).abs()
     samples, space = latent_image.samples, model.sampling
     drawn = initial_noise(samples, noise.seed, latent_image.batch_index).to(samples)
-    full = space.starts_at_full_noise(level)
-    noisy = space.noised(samples * model.latent_scale, drawn, level, full=full) / model.latent_scale
+    scaled = model.latent.scaled(samples) if bool(samples.any()) else samples
+    noisy = model.latent.unscaled(space.noised(scaled, drawn, level, full=False))
     return latent_image.with_samples(noisy.nan_to_num(0.0, 0.0, 0.0))
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -39,6 +40,7 @@ def inversions_digest(*, text: str | None = None, files: Files) -> str:
     "CLIPTextEncode",
     category="conditioning",
     title="CLIP Text Encode (Prompt)",
+    version=2,
     fingerprint=inversions_digest,
 )
 def clip_text_encode(
@@ -57,10 +59,7 @@ def clip_text_encode(
         One entry of [1, 77 n, C], n the number of 75-token chunks.
     """
 
-    def vectors(name: str, width: int) -> Tensor | None:
-        return inversion_vectors(files, name, width)
-
-    return (yield from clip.encoded(text, vectors))
+    return (yield from clip.encoded(text, partial(inversion_vectors, files)))
 
 
 @node("CLIPSetLastLayer", category="conditioning", title="CLIP Set Last Layer")

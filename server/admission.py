@@ -13,8 +13,10 @@ from engine.problems import Problem, WorkflowError
 from engine.registry import Registry
 from engine.workflow import Workflow, from_json
 from server.limits import too_big
-from server.nodeerrors import NodeErrors, node_errors, top_error
-from server.wire import Refused
+from server.nodeerrors import NodeErrors, downstream, node_errors, top_error
+
+FEW = 40
+"""Nodes up to which a prompt is checked in under a millisecond: less than a change of threads takes."""
 
 
 @dataclass(frozen=True)
@@ -75,25 +77,12 @@ def admit(
     problems = [*checked.problems, *too_big(checked.graph, megapixels)]
     if not problems:
         return Admitted(workflow, wanted, {})
-    spoilt = _spoilt(graph, {p.node_id for p in problems}, wanted)
+    spoilt = downstream(graph, {p.node_id for p in problems})
     errors = node_errors(graph, problems, wanted)
     sound = tuple(t for t in wanted if t not in spoilt)
     if not sound:
         raise Inadmissible(top_error(problems, errors, wanted), errors, problems)
     return Admitted(workflow, sound, errors)
-
-
-def _spoilt(graph: Graph, bad: set[str], wanted: Iterable[str]) -> set[str]:
-    """The outputs that need a node with a problem."""
-    seen = set(bad)
-    stack = list(bad)
-    while stack:
-        id = stack.pop()
-        for consumer in graph.dag.successors(id) if id in graph.dag else ():
-            if consumer not in seen:
-                seen.add(consumer)
-                stack.append(consumer)
-    return seen & set(wanted)
 
 
 def _inadmissible(problems: Iterable[Problem], graph: Graph | None = None) -> Inadmissible:
@@ -104,8 +93,3 @@ def _inadmissible(problems: Iterable[Problem], graph: Graph | None = None) -> In
 
 def _too_many(found: int, most: int) -> Inadmissible:
     return _inadmissible([Problem("too_large", f"the prompt has {found} nodes; at most {most} are taken")])
-
-
-def refusal(error: Inadmissible) -> Refused:
-    """The refusal of the v2 API for an inadmissible prompt."""
-    return Refused(422, "invalid_workflow", str(error), node_errors=error.errors)

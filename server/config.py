@@ -1,23 +1,17 @@
 """The server's settings: the `[server]` table of `latentgraph.toml`, `LATENTGRAPH_SERVER_…`, flags."""
 
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import SettingsConfigDict
 
-from engine.config import settings_of
+from engine.config import PackageSettings, settings_of
 
 PreviewMethod = Literal["none", "auto", "latent2rgb", "taesd"]
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(PackageSettings):
     """What can be set of the server, wherever it is set.
 
     Args:
@@ -49,13 +43,8 @@ class ServerSettings(BaseSettings):
         stop_seconds: Seconds that a running job gets to end when the server is told to stop.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="LATENTGRAPH_SERVER_",
-        toml_file="latentgraph.toml",
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="LATENTGRAPH_SERVER_")
+    table: ClassVar[str] = "server"
     host: str = "127.0.0.1"
     port: int = Field(default=8188, ge=0, le=65535)
     token: str | None = None
@@ -82,25 +71,6 @@ class ServerSettings(BaseSettings):
     root_page: Literal["page", "editor"] = "page"
     log_json: bool = False
     stop_seconds: float = Field(default=8.0, ge=0)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags first, then the environment, then the file's `[server]` table."""
-        del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, _ServerTable(settings_cls)
-
-
-class _ServerTable(TomlConfigSettingsSource):
-    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
-        table: dict[str, Any] = super()._read_file(file_path).get("server", {})
-        return table
 
 
 def read_server_settings(**flags: Any) -> ServerSettings:

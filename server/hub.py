@@ -142,10 +142,6 @@ class Hub:
         for client in self._of(sid):
             client.put(data)
 
-    def wants_previews(self, sid: str | None) -> bool:
-        """Whether anybody would get a picture for this id."""
-        return bool(self._of(sid))
-
     async def close(self) -> None:
         """Say goodbye to all sockets; those that do not answer soon are dropped."""
         clients = self._of(None)

@@ -1,6 +1,7 @@
 """The engine's problems in the classic API's words: `node_errors` and the top-level `error`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from engine.graph import Graph, is_link
@@ -37,15 +38,26 @@ def node_errors(graph: Graph, problems: Iterable[Problem], outputs: Sequence[str
             continue
         entry = found.get(problem.node_id)
         if entry is None:
+            listed = len(found) < MOST_LISTED
+            spoilt = downstream(graph, [problem.node_id], MOST_DEPENDENT) if listed else ()
             entry = found[problem.node_id] = {
                 "errors": [],
-                "dependent_outputs": _dependent(graph, problem.node_id, outputs)
-                if len(found) < MOST_LISTED
-                else [],
+                "dependent_outputs": [o for o in outputs if o in spoilt],
                 "class_type": problem.class_type,
             }
         entry["errors"].append(_error(graph, problem))
     return found
+
+
+def downstream(graph: Graph, ids: Collection[str], most: float = math.inf) -> set[str]:
+    """Some nodes and what needs them; looks no further once `most` are found."""
+    seen, stack = set(ids), [id for id in ids if id in graph.dag]
+    while stack and len(seen) < most:
+        for consumer in graph.dag.successors(stack.pop()):
+            if consumer not in seen:
+                seen.add(consumer)
+                stack.append(consumer)
+    return seen
 
 
 def top_error(problems: Sequence[Problem], errors: NodeErrors, outputs: Iterable[str]) -> dict[str, Any]:
@@ -77,16 +89,6 @@ def top_error(problems: Sequence[Problem], errors: NodeErrors, outputs: Iterable
 def _top(type: str, message: str, details: str, problem: Problem) -> dict[str, Any]:
     extra = {"hint": problem.hint} if problem.hint else {}
     return {"type": type, "message": message, "details": details, "extra_info": extra}
-
-
-def _dependent(graph: Graph, id: str, outputs: Sequence[str]) -> list[str]:
-    seen, stack = {id}, [id] if id in graph.dag else []
-    while stack and len(seen) < MOST_DEPENDENT:
-        for consumer in graph.dag.successors(stack.pop()):
-            if consumer not in seen:
-                seen.add(consumer)
-                stack.append(consumer)
-    return [o for o in outputs if o in seen]
 
 
 def _error(graph: Graph, problem: Problem) -> dict[str, Any]:

@@ -20,13 +20,12 @@ from engine.problems import WorkflowError
 from engine.runner import Engine
 from engine.running import RunInfo
 from engine.workflow import Workflow, from_json
-from server.queue.jobs import Ending, Job
+from server.admission import FEW
+from server.queue.jobs import Ending, Job, failure
 from server.queue.store import Queue
 from server.telling import Message, Place, Telling
 
 log = logging.getLogger(__name__)
-FEW = 40
-"""Nodes up to which a workflow is planned in under a millisecond, less than a change of threads takes."""
 
 
 class Running:
@@ -205,13 +204,5 @@ def _files(files: Files, outputs: Iterable[Mapping[str, str]]) -> Iterator[dict[
 def _refused(error: WorkflowError) -> dict[str, Any]:
     """A workflow that could be accepted and cannot be run any more (a file is gone), as a run's error."""
     first = error.problems[0]
-    return {
-        "node_id": first.node_id or None,
-        "node_type": first.class_type or None,
-        "executed": [],
-        "exception_message": "\n".join(map(str, error.problems)),
-        "exception_type": "WorkflowError",
-        "traceback": [],
-        "current_inputs": {},
-        "current_outputs": [],
-    }
+    text = "\n".join(map(str, error.problems))
+    return failure(text, "WorkflowError", first.node_id or None, first.class_type or None)

@@ -34,7 +34,7 @@ def system_stats(devices: Devices, base: Path) -> dict[str, Any]:
         "embedded_python": False,
         "argv": list(shown_arguments(sys.argv, base)),
     }
-    return {"system": system, "devices": [_device(devices.device)]}
+    return {"system": system, "devices": [_device(devices.device) | {"attention": devices.attention()}]}
 
 
 @cache

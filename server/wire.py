@@ -6,11 +6,10 @@ from typing import Any
 
 from aiohttp import web
 
-MAX_DEPTH = 200
+from engine.nesting import MAX_DEPTH, depth_of, is_flat, marks_of
+
 MAX_VALUES = 2_000_000
 """Lists, objects and entries of one body: each takes some fifty bytes once decoded, and two when sent."""
-_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-_NOT_MARKS = bytes(set(range(256)) - set(b"[]{},"))
 _HALVES = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -56,7 +55,7 @@ def decoded(body: bytes) -> Any:
     marks = b"" if quotes > 4 * MAX_VALUES else _marks(body)
     if quotes > 4 * MAX_VALUES or len(marks) > MAX_VALUES:
         raise Refused(413, "too_large", f"the JSON has more than {MAX_VALUES:,} values")
-    if _depth(marks) > MAX_DEPTH:
+    if depth_of(marks) > MAX_DEPTH:
         raise Refused(400, "too_deep", f"the JSON is nested deeper than {MAX_DEPTH} levels")
     try:
         found = json.loads(body.decode("utf-8-sig"))
@@ -91,21 +90,9 @@ async def read_object(request: web.Request, megabytes: float = 1.0) -> dict[str,
 
 def _marks(body: bytes) -> bytes:
     """The brackets and commas of a JSON text that stand outside of its strings; none if there are few."""
-    brackets = body.count(b"[") + body.count(b"{")
-    if brackets <= MAX_DEPTH and brackets + body.count(b",") <= MAX_VALUES:
+    if is_flat(body) and body.count(b",") <= MAX_VALUES - MAX_DEPTH:
         return b""
-    return _STRINGS.sub(b"", body).translate(None, _NOT_MARKS)
-
-
-def _depth(marks: bytes) -> int:
-    depth = deepest = 0
-    for mark in marks:
-        if mark in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif mark in b"]}":
-            depth -= 1
-    return deepest
+    return marks_of(body)
 
 
 def _half(found: Any) -> str:

@@ -1,27 +1,29 @@
 """A worker: leases jobs, runs them on an engine, commits their ends; a thread of the server or a process."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.events import Event
 from engine.runner import Engine
 from server.assembly import freed
-from server.queue.jobs import Ending, Job
+from server.queue.jobs import Ending, Job, failure
 from server.queue.store import Queue
 from server.running import Running
 from server.telling import Message
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 LOOK_S = 1.0
 """Seconds after which a worker looks for jobs that nobody told it of."""
@@ -55,12 +57,14 @@ class Worker:
 
     def __init__(self, engine: Engine, queue: Queue, told: Told, at_once: int = 1) -> None:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._engine, self._queue, self._told, self._at_once = engine, queue, told, at_once
+        self._engine, self._queue, self._told = engine, queue, told
         self._running: dict[str, Running] = {}
-        self._free = at_once
+        self._at_once = at_once
+        self._busy: set[Running] = set()
+        """Those that take a place; one whose end cannot be recorded yet takes none."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._more = self._napping = self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._main, name="worker", daemon=True)
 
@@ -74,10 +78,10 @@ class Worker:
         return list(self._running)
 
     def wake(self) -> None:
-        """There may be work; may be called from any thread."""
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._wake.set)
+        """There may be work; may be called from any thread, and costs little while it is busy."""
+        self._more = True  # before it is looked whether it naps; it looks the other way round
+        if self._napping:
+            self._rouse()
 
     def cancel(self, id: str | None = None, put_back: bool = False) -> list[str]:
         """Stop a job (all for None) at its next step; gives the ids of those that were running."""
@@ -98,7 +102,7 @@ class Worker:
             the same.
         """
         self._stopping = True
-        self.wake()
+        self._rouse()
         self._thread.join(seconds)
         if self._thread.is_alive():
             self.cancel(put_back=True)
@@ -110,6 +114,11 @@ class Worker:
                 log.error("job %s cannot be put back: %s", running.job.id, error)
         return not self._thread.is_alive()
 
+    def _rouse(self) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._wake.set)
+
     # ------------------------------------------------------------ on its own thread
 
     def _main(self) -> None:
@@ -120,36 +129,52 @@ class Worker:
         beating = self._task(self._beat())
         while not self._stopping:
             self._wake.clear()
-            if self._free and not await self._lease():
-                await self._nap()
-            elif not self._free:
+            self._more = False
+            if not self._room:
                 await self._wake.wait()
+            elif not await self._lease():
+                await self._nap()
         beating.cancel()
         if left := self._tasks - {beating}:
             await asyncio.wait(left)
 
     async def _nap(self) -> None:
-        try:
-            async with asyncio.timeout(LOOK_S):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+        self._napping = True
+        if not (self._more or self._stopping):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._wake.wait()
+        self._napping = False
+
+    @property
+    def _room(self) -> int:
+        """Jobs that it may take."""
+        return 0 if self._stopping else self._at_once - len(self._busy)
 
     async def _lease(self) -> bool:
         """Take as many jobs as there is room for; whether there were any."""
         try:
-            leased = await asyncio.wrap_future(self._queue.lease(self.owner, self._free))
+            leased = await asyncio.wrap_future(self._queue.lease(self.owner, self._room))
         except Exception as error:  # whatever it is, the worker goes on
             log.error("no job can be taken from the queue: %s", error)
             return False
+        self._begin(leased)
+        return bool(leased)
+
+    def _begin(self, leased: Iterable[Job]) -> None:
         for job in leased:
-            self._free -= 1
-            self._running[job.id] = running = Running(
-                job, self._engine, self._queue, self._told.message, self._told.event
-            )
+            running = Running(job, self._engine, self._queue, self._told.message, self._told.event)
+            self._running[job.id] = running
+            self._busy.add(running)
             self._told.taken(job)
             self._task(self._one(running))
-        return bool(leased)
+
+    def _leave(self, running: Running, leased: Iterable[Job] = ()) -> None:
+        """Its place is the next one's."""
+        self._busy.discard(running)
+        self._begin(leased)
+        if self._room:
+            self._wake.set()
 
     async def _one(self, running: Running) -> None:
         job = running.job
@@ -158,40 +183,50 @@ class Worker:
         except Exception as error:  # a fault of ours: the job ends, the worker goes on
             log.exception("job %s", job.id)
             ending, held = Ending("error", error=_fault(job, error)), []
-        self._free += 1
-        self._wake.set()
         try:
             await self._end(running, ending, held)
         except Exception as error:  # what it gave cannot be recorded
             log.exception("the end of job %s", job.id)
             await self._end(running, Ending("error", error=_fault(job, error)), [])
         finally:
+            self._leave(running)
             if self._running.get(job.id) is running:
                 del self._running[job.id]
 
     async def _end(self, running: Running, ending: Ending, held: list[Message]) -> None:
-        """Commit what became of a job, then tell it."""
+        """Commit what became of a job, and with it that another is begun; then tell it."""
         job = running.job
         if running.putting_back and ending.status == "cancelled":
-            if await self._committed(job, lambda: self._queue.release(job, paused=not self._stopping)):
+            if await self._committed(running, lambda: self._queue.release(job, paused=not self._stopping)):
                 self._told.put_back(job)
-        elif await self._committed(job, lambda: self._queue.finish(job, ending)):
-            for message in held:
-                self._told.message(message)
-            self._told.ended(job, ending)
+            return
 
-    async def _committed(self, job: Job, change: Callable[[], "Future[bool]"]) -> bool:
-        """Commit what became of a job, however long the disk is full; False where it is another's by now."""
+        def change() -> "Future[tuple[bool, list[Job]]]":
+            most = 1 if running in self._busy and not self._stopping else 0
+            return self._queue.finish_and_lease(job, ending, most)
+
+        done, leased = await self._committed(running, change) or (False, [])
+        try:
+            if done:
+                for message in held:
+                    self._told.message(message)
+                self._told.ended(job, ending)
+        finally:
+            self._leave(running, leased)
+
+    async def _committed(self, running: Running, change: Callable[[], "Future[T]"]) -> T | None:
+        """What a change gave that was committed, however long the disk is full; None where it stops first."""
         complained = False
         while True:
             try:
                 return await asyncio.wrap_future(change())
             except (SQLAlchemyError, sqlite3.Error) as error:
                 if not complained:
-                    log.error("the end of job %s cannot be recorded, trying on: %s", job.id, error)
+                    log.error("the end of job %s cannot be recorded, trying on: %s", running.job.id, error)
                 complained = True
+            self._leave(running)  # others go on meanwhile
             if self._stopping:
-                return False
+                return None
             await asyncio.sleep(LOOK_S)
 
     async def _beat(self) -> None:
@@ -211,14 +246,4 @@ class Worker:
 
 
 def _fault(job: Job, error: Exception) -> dict[str, Any]:
-    return {
-        "prompt_id": job.id,
-        "node_id": None,
-        "node_type": None,
-        "executed": [],
-        "exception_message": f"internal error: {error}",
-        "exception_type": type(error).__name__,
-        "traceback": [],
-        "current_inputs": {},
-        "current_outputs": [],
-    }
+    return {"prompt_id": job.id, **failure(f"internal error: {error}", type(error).__name__)}

@@ -26,6 +26,8 @@ from server.telling import Message
 from server.worker import Told, Worker
 
 log = logging.getLogger(__name__)
+TOGETHER_S = 0.005
+"""Seconds for which what a run tells is kept together: waking the loop's thread holds up nodes."""
 STREAMED = {"executed": "output", "preview": "preview", "execution_cached": "cached"}
 """Classic messages that a job's own stream has too, by their type there."""
 
@@ -52,7 +54,8 @@ class Workers:
         self._apart = server.workers > 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outbox: deque[Callable[[], None]] = deque()
-        self._scheduled = False
+        self._woken = self._waits = False
+        """Whether the loop's thread is being woken; whether somebody has it woken in a while."""
         self._lock = threading.Lock()
         self._encoders = ThreadPoolExecutor(1, "previews")
         self._behind: Counter[str] = Counter()
@@ -117,24 +120,37 @@ class Workers:
         await asyncio.gather(*(asyncio.to_thread(w.stop, seconds) for w in self._workers))
         self._encoders.shutdown(wait=False, cancel_futures=True)
 
-    def tell_status(self) -> None:
-        """Tell all sockets how many jobs there are."""
-        remaining = self._queue.remaining
+    def tell_status(self, remaining: int | None = None) -> None:
+        """Tell all sockets how many jobs there are; None for as many as there are now."""
+        remaining = self._queue.remaining if remaining is None else remaining
         self._metrics.queue(max(0, remaining - len(self.running)), len(self.running))
         self._hub.send(None, "status", {"status": {"exec_info": {"queue_remaining": remaining}}})
 
     # ------------------------------------------------------------ from a worker's thread to the loop
 
-    def _later(self, thunk: Callable[[], None]) -> None:
-        """Do something on the loop's thread, in order, waking it once for many."""
+    def _later(self, thunk: Callable[[], None], wait: float = 0.0) -> None:
+        """Do something on the loop's thread, in order, waking it once for many.
+
+        Args:
+            wait: Seconds for which it may be kept together with what follows, where a worker's loop tells it.
+        """
         with self._lock:
             self._outbox.append(thunk)
-            if self._scheduled or self._loop is None or self._loop.is_closed():
+            if self._woken or (wait and self._waits) or self._loop is None or self._loop.is_closed():
                 return
-            self._scheduled = True
-        self._wake_loop()
+            self._woken, self._waits = not wait, self._waits or bool(wait)
+        try:
+            asyncio.get_running_loop().call_later(wait, self._wake_loop, bool(wait))
+        except RuntimeError:
+            self._wake_loop(bool(wait))
 
-    def _wake_loop(self) -> None:
+    def _wake_loop(self, waited: bool) -> None:
+        with self._lock:
+            if waited:
+                self._waits = False
+                if self._woken or not self._outbox:
+                    return
+                self._woken = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it was closed meanwhile
                 self._loop.call_soon_threadsafe(self._flush)
@@ -142,17 +158,18 @@ class Workers:
     def _flush(self) -> None:
         with self._lock:
             thunks, self._outbox = self._outbox, deque()
-            self._scheduled = False
+            self._woken = False
         for thunk in thunks:
             thunk()
 
     def _message(self, message: Message) -> None:
         if message.type == "preview":
             return self._preview(message)
-        self._in_turn(message.job_id, lambda: self._pass_on(message))
+        self._in_turn(message.job_id, lambda: self._pass_on(message), wait=TOGETHER_S)
 
     def _taken(self, job: Job) -> None:
-        self._later(lambda: self._begun(job))
+        remaining = self._queue.remaining  # as it is now
+        self._later(lambda: self._begun(job, remaining), wait=TOGETHER_S)
 
     def _ended(self, job: Job, ending: Ending) -> None:
         self._in_turn(job.id, lambda: self._over(job, ending), last=True)
@@ -189,14 +206,14 @@ class Workers:
             self._estimating.add(message.job_id)
         self._on_encoder(message.job_id, encode, counts=not estimate)
 
-    def _in_turn(self, job_id: str, thunk: Callable[[], None], last: bool = False) -> None:
+    def _in_turn(self, job_id: str, thunk: Callable[[], None], last: bool = False, wait: float = 0.0) -> None:
         """Do something on the loop's thread after what the job told before, pictures included."""
         with self._lock:
             waits = self._behind[job_id] > 0 or (last and job_id in self._estimating)
         if waits:
             self._on_encoder(job_id, lambda: thunk)
         else:
-            self._later(thunk)
+            self._later(thunk, wait)
 
     def _on_encoder(
         self, job_id: str, work: Callable[[], Callable[[], None] | None], counts: bool = True
@@ -242,9 +259,9 @@ class Workers:
         if not private:
             self._hub.send_preview(message.sid, plain(picture), described(picture, message.data))
 
-    def _begun(self, job: Job) -> None:
+    def _begun(self, job: Job, remaining: int) -> None:
         self.streams.begin(job.id, job.attempt).add("status", {"status": "running"})
-        self.tell_status()
+        self.tell_status(remaining)
 
     def _over(self, job: Job, ending: Ending) -> None:
         if self._apart:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from engine.trail import Trail
+
 
 @dataclass(frozen=True)
 class Result:
@@ -13,11 +15,13 @@ class Result:
         outputs: For each output slot the list of its values (one value, unless lists are mapped).
         ui: What the node shows, replayed on a cache hit.
         cost: Seconds that it took to compute.
+        trail: How it and all that it was made of came about; None for one of an older cache.
     """
 
     outputs: tuple[list[Any], ...]
     ui: Mapping[str, list[Any]] = field(default_factory=dict)
     cost: float = 0.0
+    trail: Trail | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

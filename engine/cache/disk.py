@@ -10,6 +10,7 @@ from engine.cache import PASSING, KeyParts, Result
 from engine.cache.blobs import Blobs
 from engine.cache.codec import NotStorable, decode, encode
 from engine.cache.table import Table
+from engine.trail import Trail, from_json
 
 PUT = """
 INSERT INTO actions VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
@@ -76,14 +77,17 @@ class DiskTier:
         if data is None:
             self._forget(blob)
             return None
-        rows = self._table.rows("SELECT cost, used FROM actions WHERE key = ?", key)
+        rows = self._table.rows("SELECT cost, used, parts FROM actions WHERE key = ?", key)
         try:
-            ((cost, used),) = rows
+            ((cost, used, parts),) = rows
             value = decode(data)
-            result = Result(tuple(value["outputs"]), value["ui"], float(cost))
+            trail = json.loads(parts).get("trail")
+            result = Result(
+                tuple(value["outputs"]), value["ui"], float(cost), from_json(trail) if trail else None
+            )
             if time.time() - float(used) > TOUCH_SECONDS:
                 self._table.write("UPDATE actions SET used = ? WHERE key = ?", time.time(), key)
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None  # of another version, or of a pack that is not loaded
         return result
 
@@ -96,7 +100,8 @@ class DiskTier:
         if key.startswith(PASSING):
             return
         blob, size = self._stored(result) if self.slow(result) else (None, 0)
-        row = (key, parts.class_type, parts.node_id, _parts_json(parts), blob, size, result.cost, time.time())
+        text = _parts_json(parts, result.trail if blob else None)
+        row = (key, parts.class_type, parts.node_id, text, blob, size, result.cost, time.time())
         if blob is None:
             with self._lock:
                 self._notes.append(row)
@@ -209,8 +214,9 @@ class DiskTier:
                 return
 
 
-def _parts_json(parts: KeyParts) -> str:
-    return json.dumps({"literals": dict(parts.literals), "links": dict(parts.links), "other": parts.other})
+def _parts_json(parts: KeyParts, trail: Trail | None) -> str:
+    said = {"literals": dict(parts.literals), "links": dict(parts.links), "other": parts.other}
+    return json.dumps(said | ({"trail": trail.as_json()} if trail else {}))
 
 
 def _shows_temporary(result: Result) -> bool:

@@ -11,7 +11,7 @@ import typer
 
 from engine.problems import WorkflowError
 
-COMMANDS = ("run", "validate", "nodes", "cache", "convert")
+COMMANDS = ("run", "replay", "validate", "nodes", "cache", "convert")
 ENTRY_POINTS = "latentgraph.commands"
 
 app = typer.Typer(

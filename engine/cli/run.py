@@ -13,10 +13,12 @@ from rich.table import Column, Table
 from engine import events
 from engine.cache.disk import DiskTier
 from engine.cli.opened import Opened, opened
-from engine.cli.say import Board, line, people
+from engine.cli.say import Board, line, people, write_json
 from engine.config import read_settings
 from engine.plan import Plan
+from engine.ports import Env
 from engine.problems import WorkflowError
+from engine.recorded import lock as locked
 from engine.runner import Engine, Run
 
 EPILOG = """[bold]Examples[/]
@@ -60,6 +62,13 @@ def run(
     exact: Annotated[
         bool, typer.Option("--exact", help="Never batch model calls: bit-identical whatever else runs.")
     ] = False,
+    lock: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Write what made the outputs (graph, hashes, seeds, versions, device), for `replay`.",
+        ),
+    ] = None,
     base_directory: Annotated[
         Path | None, typer.Option(help="Folder with models, input, output and temp.  [default: here]")
     ] = None,
@@ -82,6 +91,8 @@ def run(
             if dry_run:
                 return
             done = _execute(engine, plan, as_json, debug)
+            if lock is not None and done.status == "success":
+                write_json(lock, locked(plan, done))
     except WorkflowError as error:
         if not as_json:
             raise
@@ -96,7 +107,17 @@ def run(
 
 def _execute(engine: Engine, plan: Plan, as_json: bool, debug: bool) -> Run:
     if as_json:
-        return asyncio.run(_until_done(engine, plan, lambda event: line(events.as_json(event))))
+        return asyncio.run(until_done(engine, plan, lambda event: line(events.as_json(event))))
+    return run_shown(engine, plan, debug)
+
+
+def run_shown(engine: Engine, plan: Plan, debug: bool = False, env: Env | None = None) -> Run:
+    """Run a plan and show people how far it is.
+
+    Args:
+        debug: Whether to show tracebacks of nodes that fail.
+        env: In place of the engine's.
+    """
     titles = {id: n.title or n.node.title for id, n in plan.graph.nodes.items()}
     with Board(titles) as board:
 
@@ -105,12 +126,14 @@ def _execute(engine: Engine, plan: Plan, as_json: bool, debug: bool) -> Run:
             if debug and isinstance(event, events.NodeFailed) and event.details:
                 people.print(escape(event.details))
 
-        return asyncio.run(_until_done(engine, plan, tell))
+        return asyncio.run(until_done(engine, plan, tell, env))
 
 
-async def _until_done(engine: Engine, plan: Plan, listen: Callable[[events.Event], None]) -> Run:
+async def until_done(
+    engine: Engine, plan: Plan, listen: Callable[[events.Event], None], env: Env | None = None
+) -> Run:
     """Run the plan; Ctrl-C and SIGTERM stop it at the next step."""
-    job = engine.start(plan, listen)
+    job = engine.start(plan, listen, env=env)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, job.cancel)

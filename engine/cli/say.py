@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +17,8 @@ from rich.progress import (
 )
 
 from engine import events
-from engine.problems import Problem
+from engine.drafts import write_whole
+from engine.problems import Problem, WorkflowError
 
 people = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -24,6 +26,19 @@ people = Console(stderr=True, soft_wrap=True, highlight=False)
 def line(value: Mapping[str, Any]) -> None:
     """One JSON object on stdout."""
     print(json.dumps(value, ensure_ascii=False, default=str), flush=True)  # noqa: T201  (the command line's own output)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A JSON file that is there whole or as it was before.
+
+    Raises:
+        WorkflowError: It cannot be written.
+    """
+    try:
+        write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n").encode())
+    except OSError as error:
+        problem = Problem("unwritable", f"{path}: {error.strerror}", hint="choose another file")
+        raise WorkflowError([problem]) from error
 
 
 def problems(found: Iterable[Problem]) -> None:

@@ -1,5 +1,6 @@
 """A variational autoencoder between pictures and latents: whole or in tiles, one request an item."""
 
+import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -7,17 +8,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from engine.devices import Devices
+from engine.devices import Devices, out_of_memory
 from engine.ports import Port
 from engine.problems import NodeFailure
 from engine.steps import Steps, call, run_alone
 from nodes.diffusion.tiles import tiled
-from nodes.diffusion.weights import Recipe
+from nodes.diffusion.weights import Recipe, compute_dtype
 
 FACTOR = 8
 """Pixels to a latent cell, along each side."""
 
 Kind = Literal["encode", "decode"]
+_SMALLER: dict[Kind, tuple[int, int]] = {"encode": (512, 64), "decode": (64, 16)}
+"""Tile and overlap where a whole picture does not fit: pixels, latent cells."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +46,11 @@ class Vae:
 
     recipe: Recipe
     devices: Devices = field(compare=False, repr=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in, at first."""
+        return compute_dtype(self.recipe.part, self.devices)
 
     def encoded(self, pixels: Tensor, tile: int | None = None, overlap: int = 64) -> Steps[Tensor]:
         """Pictures [B, H, W, C] in 0..1 to the mean of their posterior, [B, C', H/8, W/8].
@@ -84,23 +94,37 @@ class Vae:
             NodeFailure: The latents are of another kind of VAE.
         """
         module: Any = self.recipe.module(self.devices)
-        x = torch.stack([r.item for r in requests]).to(self.devices.device, module.dtype)
-        if requests[0].kind == "encode":
-            return list(module.encode(x).latent_dist.mean.float().cpu().unbind())
+        kind, x = requests[0].kind, torch.stack([r.item for r in requests])
         channels = module.config.latent_channels
-        if x.shape[1] != channels:
+        if kind == "decode" and x.shape[1] != channels:
             raise NodeFailure(
                 f"the latent has {x.shape[1]} channels, this VAE decodes {channels}",
                 "use the VAE that belongs to the model that made the latent",
             )
-        return list(module.decode(x).sample.float().cpu().unbind())
+        made = self._through(module, kind, x)
+        if module.dtype != torch.float32 and not bool(made.isfinite().all()):
+            log.warning("the VAE overflows in %s: once more in float32", module.dtype)
+            made = self._through(self.recipe.module(self.devices, torch.float32), kind, x)
+        return list(made.unbind())
+
+    def _through(self, module: Any, kind: Kind, x: Tensor) -> Tensor:
+        x = x.to(self.devices.device, module.dtype)
+        out = module.encode(x).latent_dist.mean if kind == "encode" else module.decode(x).sample
+        made: Tensor = out.float().cpu()
+        return made
 
     def _passed(self, kind: Kind, x: Tensor, tile: int | None, overlap: int) -> Steps[Tensor]:
         def ask(items: Sequence[Tensor]) -> Steps[list[Tensor]]:
             return (yield from call(self, *(Work(kind, item) for item in items)))
 
         if tile is None:
-            return torch.stack((yield from ask(list(x))))
+            try:
+                return torch.stack((yield from ask(list(x))))
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                tile, overlap = _SMALLER[kind]
+                log.warning("out of memory: the VAE goes on in tiles of %s", tile)
         total = torch.zeros(())
         for shape in ((tile, tile), (tile * 2, tile // 2), (tile // 2, tile * 2)):
             total = total + (yield from tiled(x, shape, overlap, ask))

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nodes.diffusion.control import ControlNet, ControlUse
-from nodes.diffusion.model import ControlRow
-from nodes.diffusion.resize import repeated_to, resized, resized_mask
-from nodes.diffusion.sampling_space import ModelSampling
+from engine.problems import NodeFailure
+from nodes.diffusion.added import Scene
+from nodes.diffusion.control import PIXELS, ControlNet, ControlRow, ControlUse, Hint
+from nodes.diffusion.model import Model, Query
+from nodes.diffusion.resize import repeated_to, resized_mask
 from nodes.ports import Cond, Conditioning
 
 FEATHER = 8  # cells over which an area fades in at its edges, at most a quarter of its side
-PIXELS = 8  # a cell of the latent is this many pixels wide
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Area:
 @dataclass(frozen=True, eq=False)
 class _Steering:
     net: ControlNet
-    hints: Tensor  # [n, 3, 8h, 8w]
+    hints: tuple[Hint, ...]
     strength: float
     start: float
     end: float
@@ -58,6 +58,8 @@ class Part:
         weight: [B or 1, 1, area.height, area.width], its share in the average of the entries.
         start: The σ at and below which it acts.
         end: The σ at and above which it acts.
+        vector: [n, A], likewise, where the model takes one.
+        concat: [B, C', area.height, area.width], where the model takes further channels.
     """
 
     context: Tensor
@@ -65,16 +67,30 @@ class Part:
     weight: Tensor
     start: float
     end: float
+    vector: Tensor | None = None
+    concat: Tensor | None = None
     steering: tuple[_Steering, ...] = ()
 
     def acts_at(self, sigma: float) -> bool:
         """Whether it has a say at this noise level."""
         return self.end <= sigma <= self.start
 
+    def query(self, x: Tensor, item: int, sigma: Tensor) -> Query:
+        """What to ask the model for an item of the batch x [B, C, h, w] at σ []."""
+
+        def row(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[item % len(values)][None]
+
+        context = self.context[item % len(self.context)][None]
+        control = self.control(item, float(sigma))
+        return Query(
+            self.area.of(x[item : item + 1]), sigma, context, control, row(self.vector), row(self.concat)
+        )
+
     def control(self, item: int, sigma: float) -> tuple[ControlRow, ...]:
         """The ControlNets at work on an item of the batch at this noise level."""
         return tuple(
-            ControlRow(s.net, s.hints[item % len(s.hints)][None], s.strength)
+            ControlRow(s.net, s.hints[item % len(s.hints)], s.strength)
             for s in self.steering
             if s.end <= sigma <= s.start
         )
@@ -88,22 +104,24 @@ class _Placed:
     area: Area | None
 
 
-def prepared(
-    sides: Sequence[Conditioning], sampling: ModelSampling, like: Tensor
-) -> tuple[tuple[Part, ...], ...]:
-    """The entries of each side (positive, negative …), ready for a latent shaped like [B, C, h, w].
+def prepared(sides: Sequence[Conditioning], model: Model, scene: Scene) -> tuple[tuple[Part, ...], ...]:
+    """The entries of each side (positive, …, negative), ready for a run of a model.
 
     An entry with an area gets a partner with the same area on every other side: without one, the smallest
     entry there that encloses the area is used within it, so that guidance compares like with like.
     """
-    placed = [[_Placed(c, _area(c, like)) for c in side.entries] for side in sides]
+    placed = [[_Placed(c, _area(c, scene.latent)) for c in side.entries] for side in sides]
     _share_control(placed)
     for side in placed:
         for entry in list(side):
             for other in placed:
                 if other is not side and entry.area is not None:
                     other.extend(_partner(entry, entry.area, other))
-    return tuple(tuple(p for e in side for p in _parts(e, sampling, like)) for side in placed)
+    last = len(placed) - 1
+    return tuple(
+        tuple(p for e in side for p in _parts(e, model, scene, negative=0 < i == last))
+        for i, side in enumerate(placed)
+    )
 
 
 def _area(cond: Cond, like: Tensor) -> Area | None:
@@ -156,9 +174,10 @@ def _share_control(sides: list[list[_Placed]]) -> None:
                 side.append(steered)
 
 
-def _parts(entry: _Placed, sampling: ModelSampling, like: Tensor) -> list[Part]:
+def _parts(entry: _Placed, model: Model, scene: Scene, *, negative: bool) -> list[Part]:
     """The entry as a part; none where its area lies outside the latent."""
-    cond, (batch, _, height, width) = entry.cond, like.shape
+    cond, like, sampling = entry.cond, scene.latent, model.sampling
+    batch, _, height, width = like.shape
     area = entry.area or Area(height, width, 0, 0)
     area = Area(min(area.height, height - area.top), min(area.width, width - area.left), area.top, area.left)
     if area.height <= 0 or area.width <= 0:
@@ -169,7 +188,9 @@ def _parts(entry: _Placed, sampling: ModelSampling, like: Tensor) -> list[Part]:
         weight = area.of(whole) * cond.get("mask_strength", 1.0)
     else:
         weight = _feathered(area, height, width).to(like)
-    steering = tuple(_steering(use, sampling, area) for use in cond.get("control", ()) if use.strength != 0)
+    uses = [use for use in cond.get("control", ()) if use.strength != 0]
+    vector = model.added.vector_of(cond, scene, negative=negative)
+    concat = model.added.concat_of(cond, scene, model.latent.scaled)
     return [
         Part(
             cond.embedding.to(like.device),
@@ -177,16 +198,25 @@ def _parts(entry: _Placed, sampling: ModelSampling, like: Tensor) -> list[Part]:
             weight * cond.get("strength", 1.0),
             sampling.percent_to_sigma(cond.get("start_percent", 0.0)),
             sampling.percent_to_sigma(cond.get("end_percent", 1.0)),
-            steering,
+            vector,
+            None if concat is None else area.of(concat),
+            tuple(_steering(use, cond, model, area) for use in uses),
         )
     ]
 
 
-def _steering(use: ControlUse, sampling: ModelSampling, area: Area) -> _Steering:
-    width, height = area.width * PIXELS, area.height * PIXELS
+def _steering(use: ControlUse, cond: Cond, model: Model, area: Area) -> _Steering:
+    net, sampling = use.net, model.sampling
+    reads = net.context not in (None, cond.embedding.shape[-1])
+    if reads or (net.adapter and (net.cell > PIXELS) != (model.added.vector is not None)):
+        raise NodeFailure(
+            "the ControlNet is of another line than the model",
+            "Stable Diffusion 1.x, 2.x and SDXL each need ControlNets of their own",
+        )
+    pictures = net.fitted(use.hint.movedim(-1, 1), area.height, area.width)
     return _Steering(
-        use.net,
-        resized(use.hint.movedim(-1, 1), width, height, "nearest-exact", "center"),
+        net,
+        tuple(Hint(picture[None]) for picture in pictures),
         use.strength,
         sampling.percent_to_sigma(use.start_percent),
         sampling.percent_to_sigma(use.end_percent),

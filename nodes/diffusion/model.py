@@ -1,32 +1,20 @@
 """A diffusion model as the engine sees it: rows in, denoised rows out, rows of many jobs in one pass."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from engine.devices import Devices
 from engine.ports import Port
-from nodes.diffusion.control import ControlNet
-from nodes.diffusion.preview import SD1_RGB
+from nodes.diffusion.added import NOTHING, Added
+from nodes.diffusion.control import ControlRow, Seen, steered
+from nodes.diffusion.guiding import GuidanceStep
+from nodes.diffusion.latent_format import SD1, LatentFormat
 from nodes.diffusion.sampling_space import ModelSampling
 from nodes.diffusion.schedules import denoising_sigmas
-from nodes.diffusion.weights import Recipe
-
-
-@dataclass(frozen=True, eq=False)
-class ControlRow:
-    """One ControlNet at work on one row.
-
-    Args:
-        hint: [1, 3, 8h, 8w], 0..1.
-        strength: Factor on what the network adds.
-    """
-
-    net: ControlNet
-    hint: Tensor
-    strength: float
+from nodes.diffusion.weights import Recipe, Structure, compute_dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +26,30 @@ class Query:
         sigma: [].
         context: [1, T, D] token embeddings.
         control: The ControlNets active at this level; what they add is summed.
+        vector: [1, A], what the model is told beside the text, where it has an entry for that.
+        concat: [1, C', h, w], further input channels, where the model has them; not noisy.
     """
 
     x: Tensor
     sigma: Tensor
     context: Tensor
     control: tuple[ControlRow, ...] = ()
+    vector: Tensor | None = None
+    concat: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A change of how the network computes that acts from one noise level down to another.
+
+    Args:
+        start: The σ at and below which it acts.
+        end: The σ at and above which it acts.
+    """
+
+    structure: Structure
+    start: float
+    end: float
 
 
 @Port("MODEL")
@@ -55,21 +61,41 @@ class Model:
 
     Args:
         recipe: `recipe.module(devices)` is a diffusers `UNet2DConditionModel`.
-        latent_scale: Factor from the VAE's space to the unit variance that the network was trained on.
-        latent_channels: C.
-        cfg_rescale: φ of `guidance.rescaled`, 0..1; of no effect on the model's answers.
-        differential: Where a number, masks of a latent are thresholds; see `guidance.falling`. Likewise.
-        latent_rgb: What previews of its latents look like; see `preview.SD1_RGB`. Likewise.
+        latent: The space that it denoises in.
+        added: What it is told beside the text.
+        guidance: How its estimates are guided, in order; of no effect on the model's answers.
+        gated: Changes that act only at some noise levels; see `at`. Likewise.
+        differential: Where a number, masks of a latent are thresholds; see `inpainting.falling`. Likewise.
     """
 
     recipe: Recipe
     devices: Devices = field(compare=False, repr=False)
     sampling: ModelSampling = field(default_factory=ModelSampling)
-    latent_scale: float = 0.18215
-    latent_channels: int = 4
-    cfg_rescale: float = field(default=0.0, compare=False)
+    latent: LatentFormat = SD1
+    added: Added = NOTHING
+    guidance: tuple[GuidanceStep, ...] = field(default=(), compare=False)
+    gated: tuple[Gated, ...] = field(default=(), compare=False)
     differential: float | None = field(default=None, compare=False)
-    latent_rgb: tuple[tuple[float, ...], ...] = field(default=SD1_RGB, compare=False, repr=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return compute_dtype(self.recipe.part, self.devices)
+
+    def at(self, sigma: float) -> "Model":
+        """The model to ask at a noise level: with the changes that act there."""
+        if not self.gated:
+            return self
+        acting = [gated.structure for gated in self.gated if gated.end <= sigma <= gated.start]
+        return replace(self, recipe=self.recipe.patched(*acting), gated=())
+
+    def patched(self, *structures: Structure) -> "Model":
+        """The same model, its network computing otherwise with the same weights."""
+        return replace(self, recipe=self.recipe.patched(*structures))
+
+    def guided_by(self, *steps: GuidanceStep) -> "Model":
+        """The same model with more steps of guidance, after those that it has."""
+        return replace(self, guidance=(*self.guidance, *steps))
 
     def sigmas(
         self, scheduler: str, steps: int, denoise: float = 1.0, *, discard_penultimate: bool = False
@@ -82,18 +108,22 @@ class Model:
     def fitted(self, samples: Tensor) -> Tensor:
         """Samples [B, C, h, w] with the model's number of channels, where they are empty (all zeros)."""
         channels = samples.shape[1]
-        if channels == self.latent_channels or bool(samples.any()):
+        if channels == self.latent.channels or bool(samples.any()):
             return samples
-        return samples.new_zeros(samples.shape[0], self.latent_channels, *samples.shape[2:])
+        return samples.new_zeros(samples.shape[0], self.latent.channels, *samples.shape[2:])
 
     def batch_key(self, query: Query) -> Hashable:
         """Shapes, dtype and the ControlNets at work."""
-        control = tuple((c.net, c.hint.shape) for c in query.control)
-        return query.x.shape, query.x.dtype, query.context.shape, control
+        control = tuple((c.net, c.hint.picture.shape) for c in query.control)
+        beside = query.vector is None, query.concat is None
+        return query.x.shape, query.x.dtype, query.context.shape, beside, control
 
     def answer(self, queries: Sequence[Query]) -> Sequence[Tensor]:
         """The estimate of x0 for each row, float32, shaped as its x; the rows have equal batch keys."""
-        unet = self.recipe.module(self.devices)
+        return self.answered_by(self.recipe.module(self.devices), queries)
+
+    def answered_by(self, unet: nn.Module, queries: Sequence[Query]) -> Sequence[Tensor]:
+        """As `answer`, by the network of its recipe at hand."""
         device, dtype = torch.device(self.devices.device), next(unet.parameters()).dtype
         shape = queries[0].x.shape
         x = torch.stack([q.x.reshape(shape[-3:]) for q in queries]).to(device)
@@ -101,34 +131,22 @@ class Model:
         timestep = self.sampling.timestep(sigma).to(device)
         context = torch.cat([q.context for q in queries]).to(device, dtype)
         seen = self.sampling.scaled(x, sigma).to(dtype)
-        down, middle = self._steered(queries, seen, timestep, context)
+        vector = _joined([q.vector for q in queries], seen)
+        control = steered([q.control for q in queries], Seen(self.recipe, seen, timestep, context, vector))
+        concat = _joined([q.concat for q in queries], seen)
         output = unet(
-            seen,
+            seen if concat is None else torch.cat([seen, concat], dim=1),
             timestep,
             encoder_hidden_states=context,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=middle,
+            class_labels=vector,
+            **control.as_inputs(),
             return_dict=False,
         )[0]
         rows = self.sampling.denoised(x.float(), sigma, output.float())
         return [row.reshape(shape) for row in rows.unbind()]
 
-    def _steered(
-        self, queries: Sequence[Query], seen: Tensor, timestep: Tensor, context: Tensor
-    ) -> tuple[tuple[Tensor, ...] | None, Tensor | None]:
-        """What the ControlNets of the rows add to the skip connections and to the middle block."""
-        total: list[Tensor] = []
-        for uses in zip(*(q.control for q in queries), strict=True):
-            net: nn.Module = uses[0].net.recipe.module(self.devices)
-            dtype = next(net.parameters()).dtype
-            down, middle = net(
-                seen.to(dtype),
-                timestep,
-                encoder_hidden_states=context.to(dtype),
-                controlnet_cond=torch.cat([u.hint for u in uses]).to(seen.device, dtype),
-                return_dict=False,
-            )
-            strength = torch.tensor([u.strength for u in uses], device=seen.device).reshape(-1, 1, 1, 1)
-            added = [(residual * strength).to(seen.dtype) for residual in (*down, middle)]
-            total = [a + b for a, b in zip(total, added, strict=True)] if total else added
-        return (tuple(total[:-1]), total[-1]) if total else (None, None)
+
+def _joined(rows: Sequence[Tensor | None], like: Tensor) -> Tensor | None:
+    """The rows as one batch, or None where they have none; all of them or none of them do."""
+    held = [row for row in rows if row is not None]
+    return torch.cat(held).to(like) if held else None

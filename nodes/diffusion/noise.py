@@ -15,8 +15,8 @@ from torch import Tensor
 StepNoise: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(σ [], lower σ []) to standard normal noise shaped like x, for the step between them."""
 
-NoiseSource: TypeAlias = Callable[[Tensor, Tensor, int], StepNoise]
-"""(x [B, C, h, w], σ of the whole run [n + 1], seed) to the step noise of one run."""
+NoiseSource: TypeAlias = Callable[[Tensor, Tensor, int], Callable[..., Tensor]]
+"""(x [B, C, h, w], σ of the whole run [n + 1], seed) to the noise of one run, as a rule a `StepNoise`."""
 
 
 def initial_noise(like: Tensor, seed: int | None, batch_index: Sequence[int] | None = None) -> Tensor:
@@ -47,6 +47,17 @@ def white(x: Tensor, _: Tensor, seed: int) -> StepNoise:
         return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
     return noise
+
+
+def onward(x: Tensor, _: Tensor, seed: int) -> Callable[[Tensor], Tensor]:
+    """Independent noise in any shape: (a tensor of the shape) to noise, in the order of its memory.
+
+    On the CPU it goes on where the initial noise of the seed ended, on others it starts anew.
+    """
+    generator = torch.Generator(x.device).manual_seed(seed)
+    if x.device.type == "cpu":
+        torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    return lambda like: torch.empty_like(like).normal_(generator=generator)
 
 
 def brownian(x: Tensor, sigmas: Tensor, seed: int) -> StepNoise:

@@ -15,6 +15,15 @@ SD1_RGB = (
 """Of the Stable Diffusion 1.x autoencoder: a row of (r, g, b) for each channel of the scaled latent and one
 for the constant (fitted by keturn, "Decoding latents to RGB without upscaling", Hugging Face forum, 2022)."""
 
+SDXL_RGB = (
+    (0.183, 0.212, 0.217),
+    (-0.127, -0.002, 0.053),
+    (0.054, 0.056, -0.018),
+    (-0.158, -0.125, -0.109),
+    (0.554, 0.491, 0.499),
+)
+"""The same of SDXL's autoencoder (fitted in the same way by the ecosystem's users)."""
+
 
 @dataclass(frozen=True)
 class Estimate:

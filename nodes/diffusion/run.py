@@ -4,16 +4,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from engine.problems import NodeFailure
 from engine.steps import Progress, Steps
-from nodes.diffusion.guidance import Guider, falling, guided, inpainted, without_base
+from nodes.diffusion.added import Scene
+from nodes.diffusion.guidance import Guider, guided, without_base
+from nodes.diffusion.inpainting import falling, inpainted
 from nodes.diffusion.model import Model
 from nodes.diffusion.noise import initial_noise
 from nodes.diffusion.preview import Estimate
 from nodes.diffusion.resize import repeated_to, resized_mask
 from nodes.diffusion.samplers import SAMPLERS
+from nodes.diffusion.weights import compute_dtype
 from nodes.ports import Latent, Noise, SamplerChoice
 
 
@@ -27,40 +31,58 @@ def sampled(
         seed: Of the noise that the sampler adds on the way.
 
     Raises:
-        NodeFailure: The latent has other channels than the model.
+        NodeFailure: The latent has other channels than the model, or the sample is not finite.
     """
     if len(sigmas) == 0:
         return latent, latent
     model, sampler = guider.model, SAMPLERS[choice.name]
     samples = model.fitted(latent.samples)
-    if samples.shape[1] != model.latent_channels:
+    if samples.shape[1] != model.latent.channels:
         raise NodeFailure(
-            f"the latent has {samples.shape[1]} channels, the model {model.latent_channels}",
+            f"the latent has {samples.shape[1]} channels, the model {model.latent.channels}",
             "encode the picture with the VAE of this model",
         )
     device, space = model.devices.device, model.sampling
-    start = (samples * model.latent_scale).to(device)
+    start = (model.latent.scaled(samples) if bool(samples.any()) else samples).to(device)
     drawn = initial_noise(samples, noise.seed, latent.batch_index).to(device)
     x = space.noised(start, drawn, sigmas[0], full=space.starts_at_full_noise(sigmas[0]))
-    denoise = guided(guider, x, always_base=sampler.sees_both)
-    if latent.noise_mask is not None:
+    mask = None if latent.noise_mask is None else _fitted(latent.noise_mask, x)
+    denoise = guided(guider, Scene(start, mask, seed), always_base=sampler.sees_both)
+    if mask is not None:
         if sampler.redraws_inpaint_noise:
             drawn = initial_noise(samples, (seed + 1) % 2**64).to(device)
-        mask_at = _mask(latent.noise_mask, model, sigmas, x)
-        denoise = inpainted(denoise, start, drawn, mask_at)
+        denoise = inpainted(denoise, start, drawn, space, _mask_at(mask, model, sigmas))
     asked = denoise if sampler.sees_both else without_base(denoise)
     steps = sampler(asked, x, sigmas, seed=seed, space=space, **dict(choice.options))
     result, estimate = yield from _with_last_preview(steps, model)
+    _check_finite(result, model)
     last = result if estimate is None else estimate
+    result = space.kept(result, sigmas[-1])
     return (
-        latent.with_samples((result.float() / model.latent_scale).cpu()),
-        latent.with_samples((last.float() / model.latent_scale).cpu()),
+        latent.with_samples(model.latent.unscaled(result.float()).cpu()),
+        latent.with_samples(model.latent.unscaled(last.float()).cpu()),
     )
 
 
-def _mask(noise_mask: Tensor, model: Model, sigmas: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
+def _check_finite(result: Tensor, model: Model) -> None:
+    """Refuse a sample with NaN or Inf, which would decode to a black picture."""
+    bad = int((~result.isfinite()).sum())
+    if bad:
+        half = compute_dtype("unet", model.devices) is torch.float16
+        raise NodeFailure(
+            f"{bad} of {result.numel()} values of the sampled latent are NaN or infinite",
+            ("the model may overflow in float16: compute in bfloat16 or float32; or " if half else "")
+            + "the checkpoint or a LoRA is damaged, or the sampler diverges: try others, or a lower cfg",
+        )
+
+
+def _fitted(noise_mask: Tensor, like: Tensor) -> Tensor:
+    """The mask [B, 1, h, w] of a latent's items at its size."""
+    return repeated_to(resized_mask(noise_mask, like.shape[-1], like.shape[-2]), len(like)).to(like)
+
+
+def _mask_at(mask: Tensor, model: Model, sigmas: Tensor) -> Callable[[Tensor], Tensor]:
     """The mask [B, 1, h, w] of a run at each σ."""
-    mask = repeated_to(resized_mask(noise_mask, like.shape[-1], like.shape[-2]), len(like)).to(like)
     if model.differential is not None:
         return falling(mask, sigmas, model.sampling, model.differential)
     return lambda _: mask
@@ -77,5 +99,5 @@ def _with_last_preview(steps: Steps[Tensor], model: Model) -> Steps[tuple[Tensor
             return stop.value, preview
         if isinstance(ask, Progress) and isinstance(ask.preview, Tensor):
             preview = ask.preview
-            ask = replace(ask, preview=Estimate(preview, model.latent_rgb))
+            ask = replace(ask, preview=Estimate(preview, model.latent.rgb))
         answer = yield ask

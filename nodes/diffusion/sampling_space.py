@@ -1,65 +1,43 @@
-"""What a noise level means to a network: the σ table of its training, timesteps, input and output scaling."""
+"""What a noise level means to a network: which σ it knows, and how its input and output are scaled."""
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-Prediction = Literal["eps", "v_prediction", "x0", "lcm", "img_to_img"]
-NEVER = 999_999_999.9  # a σ above all others: "from the start", as the ecosystem writes it
-LAST_ALPHA_BAR = 4.8973451890853435e-08  # ᾱ_T after the zero-SNR rescaling, where 0 would give σ = ∞
+from nodes.diffusion.levels import NEVER, Discrete, Levels
+
+__all__ = ["NEVER", "ModelSampling", "Prediction"]
+
+Prediction = Literal["eps", "v_prediction", "edm", "x0", "lcm", "img_to_img", "flow", "cosmos_rflow"]
 
 
 @dataclass(frozen=True)
 class ModelSampling:
-    """A variance-exploding view of a network trained on discrete timesteps: x = x0 + σ n.
+    """A network as an estimator of x0 at noise level σ.
 
-    With ᾱ = Π(1 - β), σ = √((1 - ᾱ)/ᾱ) (Karras et al. 2022, table 1, the VP column).
+    Latents are variance-exploding, x = x0 + σ n (Karras et al. 2022, table 1), but for flows, where σ is the
+    share of noise, x = (1 - σ) x0 + σ n (Liu et al. 2022, "Flow straight and fast").
 
     Args:
-        prediction: What the network estimates: the noise ε, v = √ᾱ ε - √(1 - ᾱ) x0 (Salimans & Ho 2022),
-            x0, the ε of a latent consistency model (Luo et al. 2023), or x0 from an x that is not scaled.
-        beta_start: The first β, above 0.
-        beta_end: The last β, below 1.
-        beta_schedule: β equally spaced ("linear"), or √β equally spaced ("scaled_linear", Stable Diffusion).
-        zero_snr: Shift the table so that its end is pure noise (Lin et al. 2023, algorithm 1).
-        steps: Number of training timesteps.
-        stride: Keep each stride-th of them only, counted from the last, as distilled models were trained.
+        prediction: What the network estimates: the noise ε, v = √ᾱ ε - √(1 - ᾱ) x0 (Salimans & Ho 2022) or
+            its negative ("edm", the network F of Karras et al. 2022), x0, the ε of a latent consistency model
+            (Luo et al. 2023), x0 from an x that is not scaled, or the velocity n - x0 of a flow, whose σ is
+            the share of noise ("flow") or its odds ("cosmos_rflow").
+        levels: The σ it knows.
+        spread: σ_data, the standard deviation of the latents that it was trained on.
     """
 
     prediction: Prediction = "eps"
-    beta_start: float = 0.00085
-    beta_end: float = 0.012
-    beta_schedule: Literal["linear", "scaled_linear"] = "scaled_linear"
-    zero_snr: bool = False
-    steps: int = 1000
-    stride: int = 1
+    levels: Levels = field(default_factory=Discrete)
+    spread: float = 1.0
 
-    @cached_property
-    def _exact(self) -> Tensor:
-        power = 2.0 if self.beta_schedule == "scaled_linear" else 1.0
-        root = torch.linspace(
-            self.beta_start ** (1 / power), self.beta_end ** (1 / power), self.steps, dtype=torch.float64
-        )
-        alpha_bar = torch.cumprod(1.0 - root**power, dim=0)
-        if self.zero_snr:
-            s = alpha_bar.sqrt()
-            alpha_bar = ((s - s[-1]) * (s[0] / (s[0] - s[-1]))) ** 2
-            alpha_bar[-1] = LAST_ALPHA_BAR
-        return ((1.0 - alpha_bar) / alpha_bar).sqrt()[self.stride - 1 :: self.stride]
-
-    @cached_property
+    @property
     def table(self) -> Tensor:
-        """σ of each kept training timestep, rising: [steps / stride] float32."""
-        return self._exact.float()
-
-    @cached_property
-    def log_table(self) -> Tensor:
-        """The logarithm of `table`: [steps / stride] float32."""
-        return self._exact.log().float()
+        """σ at each timestep that schedules choose from, rising: [M] float32."""
+        return self.levels.table
 
     @property
     def sigma_min(self) -> Tensor:
@@ -71,42 +49,53 @@ class ModelSampling:
         """The largest σ of training: [] float32."""
         return self.table[-1]
 
+    @property
+    def is_flow(self) -> bool:
+        """Whether σ is the share of noise, 0..1, and x keeps the share 1 - σ of the picture."""
+        return self.prediction == "flow"
+
+    def signal(self, sigma: Tensor) -> Tensor:
+        """The factor of the picture in x at σ: 1, and 1 - σ for a flow: [N] to [N]."""
+        return 1.0 - sigma if self.is_flow else torch.ones_like(sigma)
+
     def timestep(self, sigma: Tensor) -> Tensor:
-        """The training timestep whose ln σ is nearest: [N] to [N] int64, 0..steps - 1."""
-        distance = sigma.float().cpu().log().reshape(-1, 1) - self.log_table
-        nearest = distance.abs().argmin(dim=1).reshape(sigma.shape)
-        return (nearest + 1) * self.stride - 1
+        """What the network is told of σ: [N] to [N]."""
+        return self.levels.timestep(sigma)
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        """σ at a fractional timestep, ln σ interpolated linearly and held beyond the ends: [N] to [N]."""
-        t = (timestep.float().cpu() + 1 - self.stride) / self.stride
-        t = t.clamp(0, len(self.log_table) - 1)
-        low, high, weight = t.floor().long(), t.ceil().long(), t.frac()
-        return ((1 - weight) * self.log_table[low] + weight * self.log_table[high]).exp()
+        """σ at a timestep, which may be fractional: [N] to [N]."""
+        return self.levels.sigma(timestep)
 
     def percent_to_sigma(self, percent: float) -> float:
-        """σ at a share of the training timesteps, 0 the noisiest; σ is unbounded at 0 and 0 at 1."""
-        if percent <= 0.0:
-            return NEVER
-        if percent >= 1.0:
-            return 0.0
-        return float(self.sigma(torch.tensor((1.0 - percent) * (self.steps - 1))))
+        """σ at a share of the sampling, 0 the noisiest; at 0 it may be above all others, at 1 it is 0."""
+        return self.levels.percent_to_sigma(percent)
 
     def scaled(self, x: Tensor, sigma: Tensor) -> Tensor:
         """What the network sees: x [N, C, h, w] at unit variance, each row by its own σ [N]."""
-        return x if self.prediction == "img_to_img" else x / (_columns(sigma, x) ** 2 + 1).sqrt()
+        sigma = _columns(sigma, x)
+        match self.prediction:
+            case "img_to_img" | "flow":
+                return x
+            case "cosmos_rflow":
+                return x / (sigma + 1)
+            case _:
+                return x / (sigma**2 + self.spread**2).sqrt()
 
     def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
         """The estimate of x0 [N, C, h, w] from the network's output for x at σ [N]."""
-        timestep, sigma = self.timestep(sigma), _columns(sigma, x)
+        levels, sigma = sigma, _columns(sigma, x)
         match self.prediction:
-            case "eps":
+            case "eps" | "flow":
                 return x - sigma * output
-            case "v_prediction":
-                return x / (sigma**2 + 1) - output * sigma / (sigma**2 + 1).sqrt()
+            case "v_prediction" | "edm":
+                sign = -1.0 if self.prediction == "v_prediction" else 1.0
+                total = sigma**2 + self.spread**2
+                return x * (self.spread**2 / total) + output * (sign * self.spread * sigma / total.sqrt())
             case "lcm":  # its boundary condition, with σ_data = 0.5 and the time scaled by 10
-                skip = 0.25 / ((10.0 * _columns(timestep, x)) ** 2 + 0.25)
+                skip = 0.25 / ((10.0 * _columns(self.timestep(levels), x)) ** 2 + 0.25)
                 return (x - sigma * output) * (1 - skip).sqrt() + x * skip
+            case "cosmos_rflow":
+                return (x - output * sigma) / (sigma + 1)
             case "x0" | "img_to_img":
                 return output
 
@@ -119,10 +108,28 @@ class ModelSampling:
         """A latent [B, C, h, w] at noise level σ [].
 
         Args:
-            full: Take the variance of x at the last training step, √(1 + σ²), as a run from pure noise does.
+            full: Take the variance of x at the last training step, √(1 + σ²), as a run from pure noise does;
+                without effect on flows.
         """
-        return latent + noise * ((1.0 + sigma**2).sqrt() if full else sigma)
+        if self.is_flow:
+            return latent * (1.0 - sigma) + noise * sigma
+        widened = full and self.prediction != "cosmos_rflow"
+        return latent + noise * ((1.0 + sigma**2).sqrt() if widened else sigma)
+
+    def kept(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The latent to hand on from a run that ends at σ []: that of a flow without its factor 1 - σ."""
+        return x / (1.0 - sigma) if self.is_flow else x
 
 
 def _columns(sigma: Tensor, x: Tensor) -> Tensor:
     return sigma.to(x).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def odds(share: Tensor) -> Tensor:
+    """σ/(1 - σ): the level of a flow where its x/(1 - σ) is variance-exploding."""
+    return share / (1 - share)
+
+
+def share(odds: Tensor) -> Tensor:
+    """The inverse of `odds`."""
+    return torch.where(odds.isinf(), 1.0, odds / (1 + odds))

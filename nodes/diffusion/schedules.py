@@ -120,6 +120,43 @@ def variance_preserving(n: int, beta_d: float = 19.9, beta_min: float = 0.1, eps
     return _ended((beta_d * t**2 / 2 + beta_min * t).expm1().sqrt())
 
 
+def laplace(n: int, sigma_min: float, sigma_max: float, mu: float = 0.0, beta: float = 0.5) -> Tensor:
+    """Levels whose ln σ lie at quantiles of a Laplace distribution, kept in the range; no 0 at the end: [n].
+
+    Hang et al. 2024 ("Improved noise schedule for diffusion training"), table 1.
+
+    Args:
+        mu: Its mean.
+        beta: Its scale; higher spends more steps at both ends.
+    """
+    offset = 0.5 - torch.linspace(0, 1, n)
+    quantile = mu - beta * offset.sign() * (1 - 2 * offset.abs() + 1e-5).log()
+    return quantile.exp().clamp(sigma_min, sigma_max)
+
+
+def shift_for(
+    tokens: float, base: float, largest: float, *, base_tokens: int = 256, largest_tokens: int = 4096
+) -> float:
+    """The shift μ of a flow for a number of tokens: linear through `base` and `largest` at theirs."""
+    slope = (largest - base) / (largest_tokens - base_tokens)
+    return tokens * slope + (base - slope * base_tokens)
+
+
+def token_shifted(n: int, mu: float, terminal: float | None = None) -> Tensor:
+    """Equal steps of a flow's time, shifted as `levels.Flux` shifts: [n + 1].
+
+    Args:
+        terminal: Stretch the levels so that the last one above 0 is this, where there are several.
+    """
+    sigmas = torch.linspace(1.0, 0.0, n + 1)
+    factor = math.exp(mu)
+    sigmas = torch.where(sigmas > 0, factor / (factor + (1 / sigmas - 1)), sigmas)
+    if terminal is not None and n > 1:
+        left = 1.0 - sigmas[:-1]
+        sigmas = _ended(1.0 - left / (left[-1] / (1.0 - terminal)))
+    return sigmas
+
+
 def beta(sampling: ModelSampling, n: int, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
     """Training timesteps at quantiles of a beta distribution, repeats dropped, then 0 (Lee et al. 2024)."""
     share = 1.0 - torch.arange(n, dtype=torch.float64) / n

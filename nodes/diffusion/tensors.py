@@ -44,7 +44,10 @@ _HARMLESS: list[Any] = [
 ]
 """What the first public Stable Diffusion checkpoints name beside plain tensors."""
 
-_WRAPPERS = ("state_dict", "params_ema", "params", "model", "string_to_param")
+SCALE = ".scale_weight"
+"""Ends the key of the factor of a weight that is stored in 8 bits."""
+
+_WRAPPERS = ("state_dict", "params_ema", "params", "model", "string_to_param", "depth_model")
 
 
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -68,7 +71,20 @@ def tensors(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> dict[
     if not _is_safetensors(path):
         return {key: value for key, value in _unpickled(path).items() if wanted(key)}
     with _safetensors(path) as file:
-        return {key: file.get_tensor(key) for key in list(file.keys()) if wanted(key)}
+        keys = list(file.keys())
+        held = {key: file.get_tensor(key) for key in keys if wanted(key)}
+        scales = [key for key in keys if key.endswith(SCALE) and wanted(key.removesuffix(SCALE) + ".weight")]
+        return _unscaled(held, {key: file.get_tensor(key) for key in scales}) if scales else held
+
+
+def _unscaled(held: dict[str, Tensor], scales: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of 8 bits with a factor of their own, in float16; the factors are left out."""
+    found = {key: value for key, value in held.items() if not key.endswith(SCALE)}
+    for key, scale in scales.items():
+        name = key.removesuffix(SCALE) + ".weight"
+        if name in found:
+            found[name] = (found[name].float() * scale.float()).half()
+    return found
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -181,18 +181,24 @@ def _text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def worn_out(id: str, now: float) -> Ending:
-    """The end of a job that was begun too often."""
-    error: dict[str, Any] = {
-        "prompt_id": id,
-        "node_id": None,
-        "node_type": None,
+def failure(
+    message: str, kind: str, node_id: str | None = None, node_type: str | None = None
+) -> dict[str, Any]:
+    """What an `execution_error` says of a job that failed before or outside of its nodes' own code."""
+    return {
+        "node_id": node_id,
+        "node_type": node_type,
         "executed": [],
-        "exception_message": f"interrupted {ATTEMPTS} times: its process ended each time it was begun",
-        "exception_type": "Interrupted",
+        "exception_message": message,
+        "exception_type": kind,
         "traceback": [],
         "current_inputs": {},
         "current_outputs": [],
-        "timestamp": int(now * 1000),
     }
+
+
+def worn_out(id: str, now: float) -> Ending:
+    """The end of a job that was begun too often."""
+    text = f"interrupted {ATTEMPTS} times: its process ended each time it was begun"
+    error = {"prompt_id": id, **failure(text, "Interrupted"), "timestamp": int(now * 1000)}
     return Ending("error", error=error, messages=(["execution_error", error],))

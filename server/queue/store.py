@@ -9,14 +9,13 @@ from sqlalchemy import Connection, Engine, delete, func, select, update
 
 from server.queue import statements as sql
 from server.queue.jobs import ATTEMPTS, ENDED, WAITING, Ending, Job, NewJob, job_of, row_of, worn_out
-from server.queue.outbox import all_ended, job_ended
+from server.queue.outbox import all_ended
+from server.queue.progress import LEASE_S, finished, leased
 from server.queue.statements import HAS_ENDED, ORDER, groups_of
 from server.queue.tables import jobs, names
 from server.queue.writer import Writer
 
 T = TypeVar("T")
-LEASE_S = 60.0
-"""Seconds that a worker may be silent before its jobs are another's."""
 
 
 class FullError(Exception):
@@ -101,14 +100,7 @@ class Queue:
 
     def lease(self, owner: str, most: int = 1) -> "Future[list[Job]]":
         """The next jobs, now this owner's for `LEASE_S` seconds."""
-
-        def write(connection: Connection) -> list[Job]:
-            now = self._clock()
-            values = {"most": most, "who": owner, "until": now + LEASE_S, "now": now}
-            found = [job_of(dict(r)) for r in connection.execute(sql.LEASE, values).mappings()]
-            return sorted(found, key=lambda j: (-j.priority, j.number, j.seq))
-
-        return self.writer.submit(write, durable=False)
+        return self.writer.submit(lambda c: leased(c, owner, most, self._clock()), durable=False)
 
     def beat(self, owner: str) -> "Future[list[str]]":
         """Keep an owner's leases; gives the ids of those of its jobs that are to be cancelled."""
@@ -123,18 +115,19 @@ class Queue:
     def finish(self, job: Job, ending: Ending) -> "Future[bool]":
         """Record a job's end with its outputs; False if it is no longer this owner's."""
         now = self._clock()
-        which = {"job": job.seq, "who": job.owner, "which": job.attempt}
-        values = which | {"now_status": ending.status, "now_ending": ending.as_json(), "now": now}
+        return self.writer.submit(
+            lambda c: finished(c, job, ending, now), after=lambda done: self._count(-done)
+        )
 
-        def write(connection: Connection) -> bool:
-            done = connection.execute(sql.FINISH, values).rowcount == 1
-            if done:
-                if job.attempt > 1 or any(file.get("type") == "output" for file in ending.files):
-                    connection.execute(sql.UNNAME, {"job": job.seq})
-                job_ended(connection, job, ending, now)
-            return done
+    def finish_and_lease(self, job: Job, ending: Ending, most: int) -> "Future[tuple[bool, list[Job]]]":
+        """As `finish`, then `lease` for the same owner, in one transaction: one commit for each job."""
+        now, owner = self._clock(), job.owner or ""
 
-        return self.writer.submit(write, after=lambda done: self._count(-1 if done else 0))
+        def write(connection: Connection) -> tuple[bool, list[Job]]:
+            done = finished(connection, job, ending, now)
+            return done, leased(connection, owner, most, now) if most else []
+
+        return self.writer.submit(write, after=lambda found: self._count(-found[0]))
 
     def release(self, job: Job, paused: bool = False) -> "Future[bool]":
         """Put a job back that was begun and not ended; its attempt does not count. False as for `finish`."""

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from sqlalchemy import Connection
 
-from server.admission import Admitted, Inadmissible, admit
+from server.admission import FEW, Admitted, Inadmissible, admit
 from server.compat.prompt_server import PromptServer
 from server.queue.jobs import Job, NewJob
 from server.queue.store import FullError, TakenError
@@ -18,8 +18,6 @@ from server.wire import Refused, read_object
 
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
 """Keys of `extra_data` that nobody is shown."""
-FEW = 40
-"""Nodes up to which a prompt is checked without leaving the loop's thread: it takes under a millisecond."""
 
 
 async def post_prompt(request: web.Request) -> web.StreamResponse:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from toys import Doubler, World, n
 
 from engine.devices import Devices
-from engine.events import ModelBatch, Notice
+from engine.events import ModelBatch, NodeStarted, Notice
 from engine.lane import LADDER, Lane, Stopped, Walk
 from engine.steps import Progress, Steps, call
 
@@ -117,6 +117,60 @@ def test_a_fixed_rung_is_always_filled() -> None:
     rig.run(a=at_once(Doubler(), 1))
     assert [(b.rows, b.rung) for b in rig.batches()] == [(1, 4)]
     rig.lane.close()
+
+
+def pinned(rig: Rig, *walks: tuple[Any, list[int]]) -> list[Walk]:
+    """Walks that are begun together, each with the rungs of its rows."""
+    made = [
+        Walk(
+            steps, i, asked=lambda ask: None, told=lambda progress: None,
+            ended=lambda value, error: rig.ended.put((None, value, error)), pinned=iter(rungs),
+        )
+        for i, (steps, rungs) in enumerate(walks)
+    ]  # fmt: skip
+    rig.lane.start(*made)
+    for _ in made:
+        assert rig.ended.get(timeout=30)[2] is None
+    return made
+
+
+def test_a_pinned_row_is_computed_at_its_rung_whatever_waits(rig: Rig) -> None:
+    pinned(rig, (at_once(Doubler(), 1, 2, 3), [4, 4, 1]), (at_once(Doubler(), 4), [4]))
+    assert [(b.rows, b.rung) for b in rig.batches()] == [(3, 4), (1, 1)]
+
+
+def test_more_pinned_rows_than_their_rung_go_in_several_batches(rig: Rig) -> None:
+    pinned(rig, (at_once(Doubler(), 1, 2, 3), [2, 2, 2]))
+    assert [(b.rows, b.rung) for b in rig.batches()] == [(2, 2), (1, 2)]
+
+
+def test_a_walk_remembers_the_rung_of_each_of_its_rows(rig: Rig) -> None:
+    first, second = pinned(rig, (at_once(Doubler(), 1, 2, 3), [2, 8, 2]), (loop(Doubler(), 1, 2), [8]))
+    assert first.rungs == [2, 8, 2]
+    assert second.rungs == [8, 1], "what is not pinned is left to the lane"
+
+
+def test_walks_begun_together_share_their_first_batch(rig: Rig) -> None:
+    pinned(rig, *((loop(Doubler(), i), []) for i in range(8)))
+    assert [(b.rows, b.rung) for b in rig.batches()] == [(8, 8)]
+
+
+def test_nodes_of_a_run_that_are_ready_together_share_their_batch_however_fast_the_lane_is(
+    world: World,
+) -> None:
+    lane, told = world.engine._lane, []
+
+    def listen(event: Any) -> None:
+        told.append(event)
+        for _ in range(5 if isinstance(event, NodeStarted) else 0):  # all that the lane has got is done
+            reached = threading.Event()
+            lane.run(reached.set, lambda value, error: None)
+            assert reached.wait(10)
+
+    graph = {"1": n("Value", value=1)} | {id: n("AddInSteps", a=["1", 0], plus=int(id)) for id in "234"}
+    shown = {f"s{id}": n("Show", value=[id, 0]) for id in "234"}
+    world.engine.run(world.plan(graph | shown), listen)
+    assert [(b.rows, b.rung) for b in told if isinstance(b, ModelBatch)] == [(3, 4)]
 
 
 def test_an_error_reaches_the_walks_of_its_batch_only(rig: Rig) -> None:

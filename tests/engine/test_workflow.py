@@ -75,7 +75,7 @@ def test_the_editors_workflow_is_kept() -> None:
         (b"", "invalid_json"), (b"{", "invalid_json"), (b"\xff\xfe\x00", "unknown_format"),
         (b"[]", "invalid_prompt"), (b"null", "invalid_prompt"), (b"{}", "prompt_no_outputs"),
         (b"7" * 5000, "invalid_json"), (b"[" * 100_000, "too_deep"),
-        (b'"' + b"]" * 3000 + b'"' + b"[" * 3000, "invalid_json"),
+        (b'"' + b"]" * 3000 + b'"' + b"[" * 3000, "too_deep"),
         (b'{"nodes": [], "links": []}', "ui_format"),
         (b'{"1": 5}', "invalid_prompt"), (b'{"1": {}}', "invalid_prompt"),
         (b'{"1": {"class_type": 5}}', "invalid_prompt"),
@@ -95,6 +95,11 @@ def test_what_is_malformed_is_a_workflow_error_with_its_kind(data: bytes, code: 
         parse(data, "some/file")
     assert caught.value.problems[0].code == code
     assert all(p.message for p in caught.value.problems)
+
+
+def test_brackets_within_texts_are_no_nesting() -> None:
+    node = {"class_type": "A", "inputs": {"text": "[" * 1_000}}
+    assert parse(json.dumps({"1": node}).encode()).nodes["1"].inputs == node["inputs"]
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda b: png((b"iTXt", b"prompt\0" + b))))

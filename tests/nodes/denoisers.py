@@ -5,7 +5,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -14,9 +14,12 @@ from torch import Tensor
 
 from engine.devices import Devices
 from engine.steps import Steps
+from nodes.diffusion.added import NOTHING, Added
+from nodes.diffusion.guiding import GuidanceStep
+from nodes.diffusion.latent_format import LatentFormat
 from nodes.diffusion.model import Query
-from nodes.diffusion.preview import SD1_RGB
 from nodes.diffusion.sampling_space import ModelSampling
+from nodes.diffusion.weights import Structure
 from nodes.ports import Cond, Conditioning
 
 SPREAD = 0.7  # the standard deviation of the data
@@ -65,16 +68,21 @@ class ToyModel:
 
     sampling: ModelSampling = field(default_factory=ModelSampling)
     devices: Devices = field(default_factory=lambda: Devices("cpu"))
-    latent_scale: float = 0.5
-    latent_channels: int = 4
-    latent_rgb: tuple[tuple[float, ...], ...] = SD1_RGB
-    cfg_rescale: float = 0.0
+    latent: LatentFormat = field(default_factory=lambda: LatentFormat(scale=0.5))
+    added: Added = NOTHING
+    guidance: tuple[GuidanceStep, ...] = ()
     differential: float | None = None
     slope: float = 0.0
     batches: list[list[Query]] = field(default_factory=list)
 
     def fitted(self, samples: Tensor) -> Tensor:
         return samples
+
+    def at(self, sigma: float) -> "ToyModel":
+        return self
+
+    def patched(self, *structures: Structure) -> "ToyModel":
+        return replace(self, slope=self.slope + len(structures))
 
     def batch_key(self, query: Query) -> Hashable:
         return query.x.shape, query.context.shape, len(query.control)

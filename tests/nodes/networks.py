@@ -1,6 +1,7 @@
 """Tiny random networks in place of real ones, and recipes for them."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -9,7 +10,9 @@ from torch import nn
 
 from engine.devices import Devices
 from nodes.diffusion.control import ControlNet
+from nodes.diffusion.families.ldm import unet_keys
 from nodes.diffusion.model import Model
+from nodes.diffusion.weights import Structure, restructured
 
 _SHAPE = {
     "in_channels": 4,
@@ -24,13 +27,22 @@ _SHAPE = {
 
 @dataclass(frozen=True)
 class Ready:
-    """A recipe for a network that is already there; equal by its name."""
+    """A recipe for a network that is already there; equal by its name and its structures."""
 
     name: str
     network: nn.Module = field(compare=False)
+    structures: tuple[Structure, ...] = ()
+    variants: dict[tuple[Structure, ...], nn.Module] = field(default_factory=dict, compare=False)
+
+    def patched(self, *structures: Structure) -> "Ready":
+        return replace(self, structures=(*self.structures, *structures))
 
     def module(self, devices: Devices) -> nn.Module:
-        return self.network
+        if not self.structures:
+            return self.network
+        if self.structures not in self.variants:
+            self.variants[self.structures] = restructured(self.network, self.structures)
+        return self.variants[self.structures]
 
 
 def tiny_model(name: str = "tiny", **options: Any) -> Model:
@@ -41,6 +53,26 @@ def tiny_model(name: str = "tiny", **options: Any) -> Model:
             out_channels=4, up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), sample_size=8, **_SHAPE
         )
     return Model(cast(Any, Ready(name, unet.eval())), Devices("cpu"), **options)
+
+
+def deep_model() -> Model:
+    """A model with the depth of Stable Diffusion 1.5, a tenth as wide, the same at every call.
+
+    Its weights are drawn in the order of their names in latent-diffusion code, so that other implementations
+    can have them too.
+    """
+    unet = UNet2DConditionModel(
+        sample_size=8, block_out_channels=(32, 64, 128, 128), cross_attention_dim=8, attention_head_dim=8
+    )
+    generator, named = torch.Generator().manual_seed(0), unet.state_dict()
+    for ours, _ in sorted(unet_keys(named).items(), key=lambda pair: pair[1]):
+        weight = named[ours]
+        drawn = torch.randn(weight.shape, generator=generator)
+        if weight.ndim > 1:
+            weight.copy_(drawn / math.sqrt(weight[0].numel()))
+        else:
+            weight.copy_(drawn * 0.1 + ours.endswith("weight"))
+    return Model(cast(Any, Ready("deep", unet.eval().requires_grad_(False))), Devices("cpu"))
 
 
 def tiny_control(name: str = "control", seed: int = 1) -> ControlNet:

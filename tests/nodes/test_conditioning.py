@@ -1,24 +1,30 @@
 """Conditionings on a latent: areas, masks, feather, ranges, partners, shared ControlNets."""
 
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from engine.devices import Devices
+from engine.problems import NodeFailure
+from nodes.diffusion.added import Scene
 from nodes.diffusion.conditioning import Area, Part, prepared
-from nodes.diffusion.control import ControlUse
+from nodes.diffusion.control import ControlNet, ControlUse
 from nodes.diffusion.sampling_space import ModelSampling
+from nodes.diffusion.weights import Recipe
 from nodes.ports import Conditioning
 from tests.nodes.denoisers import says
+from tests.nodes.networks import tiny_model
 
 SD1 = ModelSampling()
 LATENT = torch.zeros(2, 4, 24, 32)
 
 
 def parts(*sides: Conditioning, like: Tensor = LATENT) -> tuple[tuple[Part, ...], ...]:
-    return prepared(sides, SD1, like)
+    return prepared(sides, tiny_model(), Scene(like))
 
 
 def alone(**options: Any) -> Part:
@@ -99,31 +105,29 @@ def test_a_side_without_an_enclosing_entry_gets_no_partner() -> None:
     assert [p.area for p in negative] == [Area(4, 4, 0, 0)]
 
 
-@dataclass(frozen=True)
-class Net:
-    """Stands for a ControlNet where only its name matters."""
-
-    name: str
+def net(name: str) -> ControlNet:
+    """A ControlNet of which only the name matters."""
+    return ControlNet(Recipe(name, "controlnet", "controlnet", Path(name)), Devices("cpu"))
 
 
 def use(name: str, **options: Any) -> ControlUse:
-    return ControlUse(Net(name), torch.rand(1, 48, 64, 3), **options)  # type: ignore[arg-type]
+    return ControlUse(net(name), torch.rand(1, 48, 64, 3), **options)
 
 
 def test_a_hint_is_cut_and_stretched_to_eight_times_the_latent() -> None:
     hint = torch.arange(6.0).reshape(1, 2, 3, 1).expand(1, 2, 3, 3)
-    part = alone(control=(ControlUse(Net("a"), hint, 0.8),))  # type: ignore[arg-type]
+    part = alone(control=(ControlUse(net("a"), hint, 0.8),))
     (row,) = part.control(1, 1.0)
-    assert row.hint.shape == (1, 3, 192, 256)
-    assert row.hint[0, 0, 0, 0] == 0
-    assert row.hint[0, 0, -1, -1] == 5
+    assert row.hint.picture.shape == (1, 3, 192, 256)
+    assert row.hint.picture[0, 0, 0, 0] == 0
+    assert row.hint.picture[0, 0, -1, -1] == 5
     assert row.strength == 0.8
 
 
 def test_controls_act_in_their_range_and_not_without_strength() -> None:
     part = alone(control=(use("a", end_percent=0.5), use("b", strength=0.0), use("c", start_percent=0.2)))
     nets = [[r.net for r in part.control(0, sigma)] for sigma in (10.0, 3.0, 1.0)]
-    assert nets == [[Net("a")], [Net("a"), Net("c")], [Net("c")]]
+    assert nets == [[net("a")], [net("a"), net("c")], [net("c")]]
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -131,13 +135,13 @@ def test_a_control_is_shared_with_the_negative_where_it_says_so(shared: bool) ->
     control = (use("a"),)
     positive = says(1.0, control=control, control_apply_to_uncond=shared)
     _, negative = parts(positive, says(-1.0))
-    assert [r.net for r in negative[0].control(0, 1.0)] == ([Net("a")] if shared else [])
+    assert [r.net for r in negative[0].control(0, 1.0)] == ([net("a")] if shared else [])
 
 
 def test_a_negative_with_a_control_of_its_own_keeps_it() -> None:
     positive = says(1.0, control=(use("a"),), control_apply_to_uncond=True)
     _, negative = parts(positive, says(-1.0, control=(use("b"),)))
-    assert [[r.net for r in p.control(0, 1.0)] for p in negative] == [[Net("b")]]
+    assert [[r.net for r in p.control(0, 1.0)] for p in negative] == [[net("b")]]
 
 
 def test_two_shared_controls_make_two_negatives() -> None:
@@ -145,4 +149,26 @@ def test_two_shared_controls_make_two_negatives() -> None:
         says(v, control=(use(n),), control_apply_to_uncond=True) for v, n in ((1.0, "a"), (2.0, "b"))
     )
     _, negative = parts(Conditioning((*first.entries, *second.entries)), says(-1.0))
-    assert [[r.net for r in p.control(0, 1.0)] for p in negative] == [[Net("a")], [Net("b")]]
+    assert [[r.net for r in p.control(0, 1.0)] for p in negative] == [[net("a")], [net("b")]]
+
+
+@pytest.mark.parametrize("given", [{"context": 1024}, {"adapter": True, "cell": 16}])
+def test_a_control_net_of_another_line_is_refused(given: dict[str, Any]) -> None:
+    other = ControlUse(replace(net("a"), **given), torch.rand(1, 48, 64, 3))
+    with pytest.raises(NodeFailure, match="another line"):
+        alone(control=(other,))
+
+
+@pytest.mark.parametrize(("seen", "given"), [(1, 3), (3, 4), (3, 3)])
+def test_a_hint_has_the_channels_and_sides_that_the_network_wants(seen: int, given: int) -> None:
+    picture = torch.rand(1, given, 40, 40)
+    asked = replace(net("a"), channels=seen, cell=16)
+    made = asked.fitted(picture, 5, 6)
+    assert made.shape == (1, seen, 48, 48)
+    expected = picture.mean(1, keepdim=True) if seen == 1 else picture[:, :3]
+    assert torch.equal(made, torch.nn.functional.interpolate(expected, (48, 48), mode="nearest-exact"))
+
+
+def test_a_grey_hint_is_refused_where_colours_are_seen() -> None:
+    with pytest.raises(NodeFailure, match="1 channels"):
+        net("a").fitted(torch.rand(1, 1, 8, 8), 8, 8)

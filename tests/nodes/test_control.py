@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from engine.devices import Devices
 from engine.problems import NodeFailure
 from nodes import control as nodes
+from nodes.diffusion.autoencoder import Vae
 from nodes.diffusion.control import ControlNet
 from nodes.diffusion.families import controlnet
 from nodes.diffusion.weights import Recipe
@@ -51,8 +52,9 @@ def test_every_layout_gives_the_network_of_diffusers(layout: str, theirs: Any, t
     else:
         cut = "control_model." if layout == "cldm without prefix" else ""
         save_file({key.removeprefix(cut): value for key, value in held.items()}, path)
-    controlnet.check(path)
-    ours = Recipe("net", "controlnet", "controlnet", path).module(Devices("cpu"))
+    net = controlnet.control_net(path, str(path), Devices("cpu"))
+    assert (net.channels, net.context, net.relative) == (3, CONTEXT, frozenset())
+    ours = net.recipe.module(Devices("cpu"))
     x, context, hint = torch.randn(1, 4, 16, 16), torch.randn(1, 77, CONTEXT), torch.rand(1, 3, 128, 128)
     with torch.inference_mode():
         outputs = [
@@ -68,10 +70,10 @@ def test_every_layout_gives_the_network_of_diffusers(layout: str, theirs: Any, t
 def test_what_is_no_control_net_is_named(tmp_path: Path) -> None:
     save_file({"double_blocks.0.img_attn.norm.key_norm.scale": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(NodeFailure, match="Flux") as caught:
-        controlnet.check(tmp_path / "x.safetensors")
+        controlnet.control_net(tmp_path / "x.safetensors", "x", Devices("cpu"))
     assert "cldm" in caught.value.hint
     with pytest.raises(NodeFailure, match=r"config\.json"):
-        controlnet.check(tmp_path)
+        controlnet.control_net(tmp_path, "x", Devices("cpu"))
 
 
 NET = ControlNet(Recipe("n", "controlnet", "controlnet", Path("n")), Devices("cpu"))
@@ -109,3 +111,16 @@ def test_strength_0_changes_nothing() -> None:
         positive=SIDE, negative=SIDE, control_net=NET, image=IMAGE, strength=0.0
     )
     assert both == (SIDE, SIDE)
+
+
+def test_networks_that_see_latents_have_no_part_in_stable_diffusion() -> None:
+    vae = Vae(Recipe("v", "vae", "stable_diffusion", Path("v")), Devices("cpu"))
+    given: dict[str, Any] = {"positive": SIDE, "negative": SIDE, "control_net": NET, "image": IMAGE}
+    plain = nodes.controlnet_apply_advanced(**given, strength=0.5, end_percent=0.8)
+    with_vae = nodes.controlnet_apply_sd3(**given, vae=vae, strength=0.5, end_percent=0.8)
+    mask = torch.ones(1, 8, 8)
+    inpainting = nodes.controlnet_inpainting_apply(**given, vae=vae, mask=mask, strength=0.5, end_percent=0.8)
+    for sides in (with_vae, inpainting):
+        for side, expected in zip(sides, plain, strict=True):
+            (use,), (like,) = (s.entries[0].get("control") for s in (side, expected))
+            assert vars(use) == vars(like)

@@ -17,6 +17,7 @@ from engine.devices import Devices
 from engine.problems import NodeFailure
 from nodes.diffusion import families
 from nodes.diffusion.families import Checkpoint
+from nodes.diffusion.levels import Discrete
 from nodes.diffusion.sampling_space import ModelSampling
 from nodes.diffusion.weights import Recipe
 from tests.nodes.ldm_files import CONTEXT, WIDTH, save_sd1
@@ -109,7 +110,11 @@ def test_a_unet_alone_is_read_in_either_layout(file: Path, checkpoint: Checkpoin
 )
 def test_a_folders_networks_are_those_of_from_pretrained(part: str, theirs: Any) -> None:
     parts = storybook()
-    recipes = {"unet": parts.model.recipe, "vae": parts.vae.recipe, "text_encoder": parts.clip.recipe}
+    recipes = {
+        "unet": parts.model.recipe,
+        "vae": parts.vae.recipe,
+        "text_encoder": parts.clip.towers[0].recipe,
+    }
     ours = network(recipes[part]).state_dict()
     state = theirs.from_pretrained(
         FOLDER, subfolder=part, local_files_only=True, dtype=torch.float32
@@ -128,8 +133,8 @@ def test_a_folder_states_its_schedule_and_its_latent_scale(tmp_path: Path) -> No
     vae = tmp_path / "v" / "vae" / "config.json"
     vae.write_text(json.dumps(json.loads(vae.read_text()) | {"scaling_factor": 0.5}))
     model = families.checkpoint(tmp_path / "v", "v", Devices("cpu")).model
-    assert model.sampling == ModelSampling(prediction="v_prediction", zero_snr=True)
-    assert model.latent_scale == 0.5
+    assert model.sampling == ModelSampling("v_prediction", Discrete(zero_snr=True))
+    assert model.latent.scale == 0.5
     stated.write_text(json.dumps(config | {"beta_schedule": "squaredcos_cap_v2"}))
     with pytest.raises(NodeFailure, match="squaredcos_cap_v2"):
         families.checkpoint(tmp_path / "v", "v", Devices("cpu"))
@@ -190,15 +195,26 @@ def test_an_incomplete_file_says_what_is_missing(file: Path, tmp_path: Path) -> 
     held = {key: value for key, value in held.items() if "middle_block" not in key}
     save_file(held, tmp_path / "y.safetensors")
     model = families.checkpoint(tmp_path / "y.safetensors", "y", Devices("cpu")).model
-    with pytest.raises(NodeFailure, match="middle_block"):
+    with pytest.raises(NodeFailure, match="mid_block"):
         network(model.recipe)
 
 
-def test_an_inpainting_checkpoint_is_named(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(file: Path, tmp_path: Path, bad: float) -> None:
     held = load_file(file)
-    held["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(WIDTH, 9, 3, 3)
+    held["model.diffusion_model.middle_block.0.in_layers.2.weight"][0, 0, 0, 0] = bad
     save_file(held, tmp_path / "x.safetensors")
-    with pytest.raises(NodeFailure, match="the UNet takes 9 channels"):
+    found = families.checkpoint(tmp_path / "x.safetensors", "x", Devices("cpu"))
+    with pytest.raises(NodeFailure, match=r"1 tensors of the unet hold NaN.*mid_block\.resnets\.0\.conv1"):
+        network(found.model.recipe)
+    network(found.vae.recipe)
+
+
+def test_a_unet_with_unknown_inputs_is_named(file: Path, tmp_path: Path) -> None:
+    held = load_file(file)
+    held["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(WIDTH, 5, 3, 3)
+    save_file(held, tmp_path / "x.safetensors")
+    with pytest.raises(NodeFailure, match="the UNet takes 5 channels"):
         families.checkpoint(tmp_path / "x.safetensors", "x", Devices("cpu"))
 
 
@@ -210,10 +226,10 @@ def test_a_damaged_folder_says_where(tmp_path: Path) -> None:
     weights = vae.parent / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     bad = families.checkpoint(tmp_path / "bad", "bad", Devices("cpu"))
-    for part, said in (
-        (bad.model, "bad/unet: no unet"),
-        (bad.clip, r"config\.json"),
-        (bad.vae, "cannot read"),
+    for recipe, said in (
+        (bad.model.recipe, "bad/unet: no unet"),
+        (bad.clip.towers[0].recipe, r"config\.json"),
+        (bad.vae.recipe, "cannot read"),
     ):
         with pytest.raises(NodeFailure, match=said):
-            network(part.recipe)
+            network(recipe)

@@ -7,28 +7,29 @@ import torch
 from torch import Tensor
 
 from engine.steps import run_alone
+from nodes.diffusion.added import Scene
+from nodes.diffusion.attention_guidance import Perturbed
 from nodes.diffusion.guidance import (
     Guider,
     classifier_free,
     dual,
-    falling,
     guided,
-    inpainted,
+    perpendicular,
     plain,
-    rescaled,
-    without_base,
 )
+from nodes.diffusion.guiding_direction import Operated, Projected
+from nodes.diffusion.guiding_scale import EpsilonScaled, Normed, OverFrames, Rescaled
+from nodes.diffusion.latent_operations import LatentOperation
 from nodes.diffusion.model import Model
-from nodes.diffusion.sampling_space import ModelSampling
 from nodes.ports import Conditioning
-from tests.nodes.denoisers import ToyModel, asked_both, says
+from tests.nodes.denoisers import ToyModel, says
 
 X = torch.zeros(2, 4, 16, 16)
 SIGMA = torch.tensor(2.0)
 
 
 def estimate(guider: Guider, x: Tensor = X, sigma: Tensor = SIGMA, **options: Any) -> tuple[Tensor, Tensor]:
-    return run_alone(guided(guider, x, **options)(x, sigma))
+    return run_alone(guided(guider, Scene(x), **options)(x, sigma))
 
 
 @pytest.fixture
@@ -125,57 +126,45 @@ def test_items_take_the_embeddings_of_a_batch_in_turn(model: Model) -> None:
     assert denoised.mean(dim=(1, 2, 3)).tolist() == [1.0, 2.0, 1.0]
 
 
-def test_inpainting_shows_the_kept_part_at_its_noise_level_and_returns_it_clean() -> None:
-    seen: list[Tensor] = []
-
-    def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
-        seen.append(x)
-        return torch.full_like(x, 9.0)
-
-    latent, noise, x = (
-        torch.full((1, 1, 2, 2), 3.0),
-        torch.full((1, 1, 2, 2), 0.5),
-        torch.full((1, 1, 2, 2), 7.0),
+def test_steps_are_taken_before_combination_in_its_place_and_after_it(model: Model, toy: ToyModel) -> None:
+    toy.guidance = (
+        EpsilonScaled(2.0),
+        Rescaled(1.0),
+        OverFrames(3.0),
+        Operated(LatentOperation("tonemapped", (1e9,))),
+        Normed(2.0),
     )
-    mask = torch.tensor([[1.0, 0.0], [0.5, 1.0]])[None, None]
-    denoise = without_base(inpainted(asked_both(denoiser), latent, noise, lambda _: mask))
-    result = run_alone(denoise(x, SIGMA))
-    assert seen[0].flatten().tolist() == [7.0, 4.0, 5.5, 7.0]
-    assert result.flatten().tolist() == [9.0, 3.0, 6.0, 9.0]
+    denoised, base = estimate(classifier_free(model, says(1.0), says(0.5), 8.0))
+    scales = torch.tensor([3.0, 8.0]).reshape(2, 1, 1, 1).expand_as(X)
+    combined = (0.5 + scales * 0.5) / 2  # as x is 0, dividing the noise divides the estimate
+    length = combined.clamp(max=1.0) * 2
+    torch.testing.assert_close(denoised, length)
+    assert (base == 0.5).all()
 
 
-def test_a_rescaled_estimate_has_the_contrast_of_the_positive_one() -> None:
-    x, positive, denoised = torch.randn(3, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    origin = x / (SIGMA**2 + 1)
-
-    def contrast(estimate: Tensor) -> Tensor:
-        return (origin - estimate).std(dim=(1, 2, 3))
-
-    full = rescaled(denoised, positive, x, SIGMA, 1.0)
-    torch.testing.assert_close(contrast(full), contrast(positive))
-    half = rescaled(denoised, positive, x, SIGMA, 0.5)
-    torch.testing.assert_close(half, (full + denoised) / 2)
-    torch.testing.assert_close(rescaled(denoised, positive, x, SIGMA, 0.0), denoised)
+def test_a_step_may_ask_the_model_for_more_of_either_side(model: Model, toy: ToyModel) -> None:
+    x = torch.ones_like(X)
+    toy.guidance = (Perturbed(10.0),)
+    denoised, _ = estimate(classifier_free(model, says(1.0), says(0.5), 8.0), x)
+    assert (denoised == 0.5 + 8 * 0.5 + 10.0 * (1.0 - 2.0)).all()  # a structure adds 1 to the toy's slope
 
 
-def test_a_model_that_rescales_does_so_under_guidance_only(model: Model, toy: ToyModel) -> None:
-    x = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    toy.slope = 0.3
+def test_a_step_that_needs_the_base_has_it_at_cfg_1_too(model: Model, toy: ToyModel) -> None:
+    toy.guidance = (OverFrames(3.0),)
+    denoised, _ = estimate(classifier_free(model, says(1.0), says(0.5), 1.0))
+    assert denoised[:, 0, 0, 0].tolist() == [2.0, 1.0]
+    assert len(toy.batches[0]) == 4
+
+
+def test_perpendicular_guidance_ignores_what_the_negative_shares_with_the_positive(model: Model) -> None:
+    denoised, _ = estimate(perpendicular(model, says(3.0), says(5.0), says(1.0), 4.0, 1.0))
+    torch.testing.assert_close(denoised, torch.full_like(X, 1.0 + 4 * 2.0))
+
+
+def test_each_run_remembers_for_itself(model: Model, toy: ToyModel) -> None:
+    toy.guidance = (Projected(1.0, 0.0, -0.5),)
     guider = classifier_free(model, says(1.0), says(0.5), 8.0)
-    without, _ = estimate(guider, x)
-    toy.cfg_rescale = 0.7
-    with_it, _ = estimate(guider, x)
-    torch.testing.assert_close(with_it, rescaled(without, 0.3 * x + 1.0, x, SIGMA, 0.7))
-    alone, _ = estimate(plain(model, says(1.0)), x)
-    torch.testing.assert_close(alone, 0.3 * x + 1.0)
-
-
-def test_a_falling_mask_frees_places_by_their_value() -> None:
-    space, mask = ModelSampling(), torch.tensor([0.0, 0.3, 0.6, 1.0])
-    sigmas = space.table[[999, 500, 200, 0]]
-    at = falling(mask, sigmas, space, 1.0)
-    assert [at(s).tolist() for s in sigmas] == [
-        [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0],
-    ]  # fmt: skip
-    torch.testing.assert_close(falling(mask, sigmas, space, 0.0)(sigmas[0]), mask)
-    assert falling(mask, sigmas[-1:], space, 1.0)(sigmas[-1]).tolist() == [1.0] * 4
+    denoise = guided(guider, Scene(X))
+    first, second = (run_alone(denoise(X, SIGMA))[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, estimate(guider)[0])

@@ -71,6 +71,18 @@ def test_morphology_takes_the_extremes_of_the_neighbourhood() -> None:
     assert morphology(image=image, operation="gradient", kernel_size=4).shape == image.shape
 
 
+def test_a_square_of_even_side_reaches_down_and_right_where_it_dilates_and_back_where_it_erodes() -> None:
+    image = torch.zeros(1, 9, 9, 1)
+    image[0, 3:6, 3:6] = 1
+    dilated = morphology(image=image, operation="dilate", kernel_size=4)[0, :, :, 0]
+    assert dilated.nonzero().aminmax(dim=0).min.tolist() == [1, 1]
+    assert dilated.nonzero().aminmax(dim=0).max.tolist() == [6, 6]
+    square = torch.zeros(1, 15, 15, 1)
+    square[0, 5:9, 6:10] = 1
+    assert morphology(image=square, operation="open", kernel_size=4).equal(square)
+    assert morphology(image=square, operation="close", kernel_size=4).equal(square)
+
+
 def test_noise_follows_the_seed() -> None:
     first = image_add_noise(image=A, seed=1, strength=0.1)
     assert first.equal(image_add_noise(image=A, seed=1, strength=0.1))

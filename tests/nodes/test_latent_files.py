@@ -42,6 +42,14 @@ def test_a_saved_latent_carries_its_workflow(files: Files) -> None:
         assert {k: json.loads(v) for k, v in file.metadata().items()} == {"prompt": prompt, **extra}
 
 
+def test_the_same_latent_is_the_same_bytes(files: Files) -> None:
+    latent, texts = Latent(torch.ones(1, 4, 2, 2)), {"workflow": {"a": "é"}, "b": {}, "c": {}, "d": {}}
+    written = [
+        save_latent(samples=latent, prompt={"1": {}}, extra_pnginfo=texts, files=files) for _ in range(4)
+    ]
+    assert len({files.saved(shown.ui["latents"][0]).read_bytes() for shown in written}) == 1
+
+
 def test_a_file_of_the_first_format_is_scaled_back(files: Files) -> None:
     path = files.folders["input"][0] / "old.latent"
     safetensors.torch.save_file({"latent_tensor": torch.full((1, 4, 2, 2), SD1_SCALE)}, path)

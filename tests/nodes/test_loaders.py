@@ -13,9 +13,11 @@ from engine.devices import Devices
 from engine.files import Files
 from engine.ports import Env
 from engine.problems import NodeFailure
-from nodes import loaders
+from nodes import loaders, text_loaders
+from nodes.diffusion.autoencoder import Vae
 from nodes.diffusion.model import Model
 from nodes.diffusion.text import Clip
+from nodes.diffusion.weights import Recipe
 from tests.nodes.ldm_files import control, save_sd1
 from tests.nodes.storybook import FOLDER, files_under, storybook
 
@@ -44,6 +46,11 @@ def choices(node: object, port: str, files: Files) -> tuple[str, ...]:
     return found
 
 
+def recipes_of(parts: tuple[Model, Clip, Vae]) -> list[Recipe]:
+    model, clip, vae = parts
+    return [model.recipe, *(tower.recipe for tower in clip.towers), vae.recipe]
+
+
 def test_choices_are_files_and_model_folders(files: Files, tmp_path: Path) -> None:
     put(tmp_path, "checkpoints", "one.safetensors", {"x": torch.zeros(1)})
     (tmp_path / "models" / "checkpoints" / "notes.txt").write_text("not a model")
@@ -56,8 +63,8 @@ def test_both_loaders_give_the_parts_of_a_folder(files: Files, devices: Devices)
     simple = loaders.checkpoint_loader_simple(ckpt_name="storybook", files=files, devices=devices)
     folder = loaders.diffusers_loader(model_path="storybook", files=files, devices=devices)
     assert simple == folder
-    assert [x.recipe.part for x in simple] == ["unet", "text_encoder", "vae"]
-    assert {x.recipe.digest for x in simple} == {files.digest("checkpoints", "storybook")}
+    assert [x.part for x in recipes_of(simple)] == ["unet", "text_encoder", "vae"]
+    assert {x.digest for x in recipes_of(simple)} == {files.digest("checkpoints", "storybook")}
 
 
 def test_a_single_file_gives_its_parts(files: Files, devices: Devices, tmp_path: Path) -> None:
@@ -66,8 +73,10 @@ def test_a_single_file_gives_its_parts(files: Files, devices: Devices, tmp_path:
     model, clip, vae = loaders.checkpoint_loader_simple(
         ckpt_name="tiny.safetensors", files=files, devices=devices
     )
-    assert (model.latent_scale, model.sampling.prediction) == (0.18215, "eps")
-    assert {x.recipe.digest for x in (model, clip, vae)} == {files.digest("checkpoints", "tiny.safetensors")}
+    assert (model.latent.scale, model.sampling.prediction) == (0.18215, "eps")
+    assert {x.digest for x in recipes_of((model, clip, vae))} == {
+        files.digest("checkpoints", "tiny.safetensors")
+    }
 
 
 def test_the_fingerprint_is_the_content(files: Files, tmp_path: Path) -> None:
@@ -84,7 +93,7 @@ def test_loading_reads_no_weights_and_imports_no_networks() -> None:
 import sys
 from pathlib import Path
 from engine.devices import Devices
-from nodes import loaders
+from nodes import loaders, text_loaders
 from tests.nodes.storybook import files_under
 given = {"files": files_under(Path("/nonexistent")), "devices": Devices("cpu")}
 loaders.checkpoint_loader_simple(ckpt_name="storybook", **given)
@@ -125,7 +134,7 @@ def test_a_lora_patches_the_networks_that_it_has_something_for(tmp_path: Path) -
     assert [patch.strength for patch in model.recipe.patches] == [0.5]  # type: ignore[attr-defined]
     assert clip == storybook().clip
     model, clip = loaded(tmp_path, CONV, TEXT)
-    assert [patch.strength for patch in clip.recipe.patches] == [0.8]  # type: ignore[attr-defined]
+    assert [patch.strength for patch in clip.towers[0].recipe.patches] == [0.8]  # type: ignore[attr-defined]
 
 
 def test_strength_0_is_no_patch(tmp_path: Path) -> None:
@@ -148,6 +157,22 @@ def test_a_control_net_is_looked_at_before_it_is_used(files: Files, devices: Dev
         loaders.control_net_loader(control_net_name="other.safetensors", files=files, devices=devices)
 
 
+def test_differences_are_loaded_upon_a_model(files: Files, devices: Devices, tmp_path: Path) -> None:
+    put(tmp_path, "controlnet", "diff.safetensors", control() | {"difference": torch.zeros(1)})
+    name, model = "diff.safetensors", storybook().model
+    with pytest.raises(NodeFailure, match="as differences"):
+        loaders.control_net_loader(control_net_name=name, files=files, devices=devices)
+    net = loaders.diff_control_net_loader(model=model, control_net_name=name, files=files, devices=devices)
+    (patch,) = net.recipe.patches
+    assert getattr(patch, "base", None) == model.recipe
+    put(tmp_path, "controlnet", "net.safetensors", control())
+    plain = loaders.control_net_loader(control_net_name="net.safetensors", files=files, devices=devices)
+    same = loaders.diff_control_net_loader(
+        model=model, control_net_name="net.safetensors", files=files, devices=devices
+    )
+    assert same == plain
+
+
 def test_parts_that_lie_alone_are_loaded(files: Files, devices: Devices, tmp_path: Path) -> None:
     held = save_sd1(tmp_path / "whole.safetensors")
     prefixes = {
@@ -161,9 +186,9 @@ def test_parts_that_lie_alone_are_loaded(files: Files, devices: Devices, tmp_pat
     given = {"files": files, "devices": devices}
     vae = loaders.vae_loader(vae_name="one.safetensors", **given)  # type: ignore[arg-type]
     model = loaders.unet_loader(unet_name="one.safetensors", weight_dtype="default", **given)  # type: ignore[arg-type]
-    clip = loaders.clip_loader(clip_name="one.safetensors", type="stable_diffusion", **given)  # type: ignore[arg-type]
-    for part in (vae, model, clip):
-        assert sum(p.numel() for p in part.recipe.module(devices).parameters()) > 100_000
+    clip = text_loaders.clip_loader(clip_name="one.safetensors", type="stable_diffusion", **given)  # type: ignore[arg-type]
+    for recipe in recipes_of((model, clip, vae)):
+        assert sum(p.numel() for p in recipe.module(devices).parameters()) > 100_000
 
 
 def test_what_cannot_be_done_yet_is_said(files: Files, devices: Devices, tmp_path: Path) -> None:
@@ -171,6 +196,6 @@ def test_what_cannot_be_done_yet_is_said(files: Files, devices: Devices, tmp_pat
     with pytest.raises(NodeFailure, match="no vae of a known family"):
         loaders.vae_loader(vae_name="x.safetensors", files=files, devices=devices)
     with pytest.raises(NodeFailure, match="'sd3'"):
-        loaders.clip_loader(clip_name="x", type="sd3", files=files, devices=devices)
+        text_loaders.clip_loader(clip_name="x", type="sd3", files=files, devices=devices)
     with pytest.raises(NodeFailure, match="fp8_e5m2"):
         loaders.unet_loader(unet_name="x", weight_dtype="fp8_e5m2", files=files, devices=devices)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from nodes.diffusion.control import ControlNet
-from nodes.diffusion.model import ControlRow, Query
+from nodes.diffusion.control import ControlNet, ControlRow, Hint
+from nodes.diffusion.model import Query
 from nodes.diffusion.sampling_space import ModelSampling
 from tests.nodes.networks import tiny_control, tiny_model
 
@@ -24,7 +24,7 @@ def query(seed: int, sigma: float = 2.0, tokens: int = 5, control: tuple[Control
 
 
 def row(net: ControlNet, strength: float = 1.0, level: float = 0.5) -> ControlRow:
-    return ControlRow(net, torch.full((1, 3, 64, 64), level), strength)
+    return ControlRow(net, Hint(torch.full((1, 3, 64, 64), level)), strength)
 
 
 def test_a_row_is_answered_as_the_network_and_its_space_say() -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nodes.diffusion.noise import brownian, brownian_on_device, initial_noise, white
+from nodes.diffusion.noise import brownian, brownian_on_device, initial_noise, onward, white
 
 LATENT = torch.zeros(2, 4, 2, 2)
 SIGMAS = torch.tensor([14.6, 7.0, 2.0, 0.03, 0.0])
@@ -54,6 +54,25 @@ def test_brownian_increments_add_up_whatever_the_order_of_asking() -> None:
     assert torch.equal(late, there(middle, low))
     assert torch.equal(back(high, middle), there(high, middle))
     assert torch.equal(there(low, middle), -late)
+
+
+def test_noise_in_other_shapes_goes_on_where_the_initial_draw_ended() -> None:
+    drawn = torch.randn(2 * LATENT.numel(), generator=torch.Generator().manual_seed(5))
+    noise = onward(LATENT, SIGMAS, 5)
+    assert torch.equal(noise(LATENT).flatten(), drawn[LATENT.numel() :])
+    assert noise(torch.zeros(2, 4, 3, 5)).shape == (2, 4, 3, 5)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5])
+def test_brownian_steps_are_standard_normal_for_any_batch(batch: int) -> None:
+    x = torch.zeros(batch, 4, 64, 64)
+    step = brownian(x, SIGMAS, 4)(SIGMAS[0], SIGMAS[1])
+    assert step.shape == x.shape
+    for item in step:
+        assert float(item.mean()) == pytest.approx(0.0, abs=4 / 128)
+        assert float(item.std()) == pytest.approx(1.0, abs=4 / 181)
+    if batch > 1:
+        assert float((step[0] * step[1]).mean()) == pytest.approx(0.0, abs=4 / 128)
 
 
 def test_the_global_generator_is_left_alone() -> None:

@@ -101,7 +101,7 @@ def test_ddim_on_the_embedded_model_is_diffusers() -> None:
     for timestep in scheduler.timesteps:
         eps, eps_negative = unet(torch.cat([x, x]), timestep, encoder_hidden_states=context).sample.chunk(2)
         x = scheduler.step(eps_negative + 5.0 * (eps - eps_negative), timestep, x).prev_sample
-    expected = x / model.latent_scale
+    expected = x / model.latent.scale
     assert_near(got, expected)
 
 
@@ -243,7 +243,10 @@ def test_noise_added_by_a_node_is_the_samplers_own() -> None:
     assert_near(run(noisy, Noise(None)), run(picture, Noise(0)))
     scaled = add_noise(model=model, noise=Noise(0), sigmas=sigmas[:2], latent_image=picture)
     drawn = initial_noise(picture.samples, 0)
-    torch.testing.assert_close(scaled.samples, picture.samples + 2.0 * drawn / model.latent_scale)
+    torch.testing.assert_close(scaled.samples, picture.samples + 2.0 * drawn / model.latent.scale)
+    top = model.sigmas("karras", 2)
+    full = add_noise(model=model, noise=Noise(0), sigmas=top, latent_image=picture)
+    torch.testing.assert_close(full.samples, picture.samples + top[0] * drawn / model.latent.scale)
     assert add_noise(model=model, noise=Noise(0), sigmas=sigmas[:0], latent_image=picture) is picture
 
 

@@ -5,13 +5,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nodes.diffusion.levels import Discrete
 from nodes.diffusion.sampling_space import ModelSampling
 from nodes.diffusion.schedules import (
     SCHEDULES,
     denoising_sigmas,
     exponential,
     karras,
+    laplace,
     polyexponential,
+    shift_for,
+    token_shifted,
     turbo,
     variance_preserving,
 )
@@ -88,10 +92,29 @@ def test_discarding_the_penultimate_sigma_keeps_the_number_of_steps() -> None:
 
 
 def test_a_schedule_of_a_shifted_table_starts_at_its_top() -> None:
-    shifted = ModelSampling(zero_snr=True)
+    shifted = ModelSampling(levels=Discrete(zero_snr=True))
     assert float(SCHEDULES["simple"](shifted, 4)[0]) == pytest.approx(4518.763672)
 
 
 def test_turbo_starts_lower_for_a_partial_denoise() -> None:
     assert turbo(SD1, 1).tolist() == pytest.approx([float(SD1.table[999]), 0.0])
     assert turbo(SD1, 2, 0.5).tolist() == pytest.approx([*SD1.table[[499, 399]].tolist(), 0.0])
+
+
+def test_the_range_of_a_laplace_schedule_is_kept() -> None:
+    sigmas = laplace(50, 0.03, 14.6, mu=0.5, beta=1.5)
+    assert len(sigmas) == 50
+    assert sigmas.min() >= 0.03
+    assert sigmas.max() <= 14.6
+    assert float(sigmas[24:26].log().mean()) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_the_shift_is_linear_in_the_tokens() -> None:
+    assert shift_for(4096, 0.5, 1.15) == pytest.approx(1.15)
+    assert shift_for(256, 0.5, 1.15) == pytest.approx(0.5)
+    assert shift_for(1024, 0.95, 2.05, base_tokens=1024) == pytest.approx(0.95)
+
+
+def test_a_flow_can_be_stretched_to_end_at_a_level() -> None:
+    assert float(token_shifted(5, 2.05, 0.1)[-2]) == pytest.approx(0.1)
+    assert token_shifted(1, 2.05, 0.1).tolist() == pytest.approx([1.0, 0.0])

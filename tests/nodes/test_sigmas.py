@@ -1,35 +1,43 @@
-"""Nodes of noise levels: they name the schedules, and split what they are given without losing a level."""
+"""Nodes of noise levels: they split and change what they are given as the ecosystem does."""
+
+from typing import Any
 
 import pytest
 import torch
 
 from nodes import sigmas as nodes
-from nodes.diffusion import schedules
 from tests.nodes.networks import tiny_model
+from tests.nodes.references import NUMBERS
 
+GIVEN = {
+    "a": [14.0, 9.0, 4.0, 2.0, 1.0, 0.5, 0.0],
+    "b": [14.0, 9.0, 4.0],
+    "c": [3.0, 0.0],
+    "d": [0.0, 1.0, 2.0],
+    "e": [],
+}
 LEVELS = torch.tensor([9.0, 5.0, 3.0, 1.0, 0.0])
 
 
-def test_each_scheduler_is_its_schedule() -> None:
-    model = tiny_model()
-    space = model.sampling
-    pairs = [
-        (nodes.basic_scheduler(model=model, scheduler="normal", steps=6), schedules.normal(space, 6)),
-        (nodes.karras_scheduler(steps=6), schedules.karras(6, 0.0291675, 14.614642)),
-        (nodes.exponential_scheduler(steps=6), schedules.exponential(6, 0.0291675, 14.614642)),
-        (nodes.polyexponential_scheduler(steps=6), schedules.exponential(6, 0.0291675, 14.614642)),
-        (nodes.vp_scheduler(steps=6), schedules.variance_preserving(6)),
-        (nodes.sd_turbo_scheduler(model=model, steps=2), schedules.turbo(space, 2)),
-        (nodes.beta_sampling_scheduler(model=model, steps=6), schedules.SCHEDULES["beta"](space, 6)),
-    ]
-    for got, expected in pairs:
-        torch.testing.assert_close(got, expected)
-
-
-def test_a_partial_denoise_keeps_the_number_of_steps() -> None:
-    model = tiny_model()
-    assert len(nodes.basic_scheduler(model=model, scheduler="karras", steps=6, denoise=0.4)) == 7
-    assert len(nodes.basic_scheduler(model=model, scheduler="karras", steps=6, denoise=0.0)) == 0
+@pytest.mark.parametrize(
+    "record",
+    [r for r in NUMBERS["schedules"] if r[0][0] in ("ext", "splitd")],
+    ids=lambda r: " ".join(map(str, r[0])),
+)
+def test_it_is_the_ecosystems(record: list[Any]) -> None:
+    (name, which, *settings), expected = record
+    sigmas = torch.tensor(GIVEN[which])
+    if name == "splitd":
+        got = nodes.split_sigmas_denoise(sigmas=sigmas, denoise=settings[0])
+    else:
+        steps, start, end, spacing = settings
+        got = (
+            nodes.extend_intermediate_sigmas(
+                sigmas=sigmas, steps=steps, start_at_sigma=start, end_at_sigma=end, spacing=spacing
+            ),
+        )
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, torch.tensor(theirs))
 
 
 @pytest.mark.parametrize("step", [0, 2, 4])
@@ -39,11 +47,17 @@ def test_a_split_meets_at_its_step(step: int) -> None:
     assert torch.equal(torch.cat([high, low[1:]]), LEVELS)
 
 
-@pytest.mark.parametrize(("denoise", "steps"), [(0.5, 2), (1.0, 4), (0.3, 1), (0.0, 0)])
+@pytest.mark.parametrize(("denoise", "steps"), [(0.5, 2), (1.0, 4), (0.3, 1)])
 def test_a_split_by_denoise_leaves_that_share_of_the_steps(denoise: float, steps: int) -> None:
     high, low = nodes.split_sigmas_denoise(sigmas=LEVELS, denoise=denoise)
     assert len(low) == steps + 1
     assert torch.equal(torch.cat([high, low[1:]]), LEVELS)
+
+
+def test_a_split_without_a_second_part_has_no_first() -> None:
+    high, low = nodes.split_sigmas_denoise(sigmas=LEVELS, denoise=0.1)
+    assert len(high) == 0
+    assert low.tolist() == [0.0]
 
 
 def test_the_first_level_can_be_set() -> None:

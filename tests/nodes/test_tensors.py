@@ -84,3 +84,18 @@ def test_a_missing_file_and_a_folder_without_configuration_are_failures(tmp_path
         tensors(tmp_path / "nothing.safetensors")
     with pytest.raises(NodeFailure, match=r"config\.json"):
         read_json(tmp_path / "config.json")
+
+
+def test_eight_bit_weights_are_read_with_their_factors(tmp_path: Path) -> None:
+    value = torch.tensor([[1.0, -2.0], [0.5, 4.0]])
+    held = {
+        "a.weight": value.to(torch.float8_e4m3fn),
+        "a.scale_weight": torch.tensor(0.25),
+        "b.weight": value.to(torch.float8_e4m3fn),
+        "scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn),
+    }
+    save_file(held, tmp_path / "w.safetensors")
+    read = tensors(tmp_path / "w.safetensors", lambda key: key.endswith(".weight"))
+    assert torch.equal(read["a.weight"].float(), value / 4)
+    assert torch.equal(read["b.weight"].float(), value)
+    assert "a.scale_weight" not in tensors(tmp_path / "w.safetensors")

@@ -134,7 +134,7 @@ def test_vectors_take_the_places_of_tokens(files: Files) -> None:
 def test_vectors_that_are_words_encode_as_the_words(files: Files, tmp_path: Path) -> None:
     table = next(
         p
-        for n, p in storybook().clip.recipe.module(storybook().clip.devices).named_parameters()
+        for n, p in storybook().clip.towers[0].recipe.module(storybook().clip.devices).named_parameters()
         if "token_emb" in n
     )
     save_file(

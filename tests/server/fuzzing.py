@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp.test_utils import TestClient
 
-from server.wire import MAX_DEPTH
+from engine.nesting import MAX_DEPTH
 
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**70), 10**30, 10**300, 10**400, 0.5, -0.0,

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 
 from engine.registry import Registry
 from server.routes.editor import web_root
-from tests.server.browsing import Live, Seen, browser, live, needs_chromium, window
+from tests.server.browsing import Live, Seen, live, needs_chromium, window
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 READY = "window.app && window.app.graph && window.app.extensionManager && window.LiteGraph"
@@ -52,12 +52,6 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterator[Live]:
     with live(tmp_path_factory.mktemp("editor"), registry, preview_method="auto") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as found:
         yield found
 
 

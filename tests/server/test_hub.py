@@ -91,7 +91,6 @@ async def test_a_message_reaches_all_sockets_of_its_client_or_of_all(state: Stat
     for socket in (a, b, c):
         await socket.close()
     await until(state.hub, 0)
-    assert not state.hub.wants_previews("one")
 
 
 async def test_pictures_are_described_to_those_that_asked_for_it(state: State, client: Any) -> None:

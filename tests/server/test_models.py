@@ -98,7 +98,7 @@ async def test_no_answer_shows_an_absolute_path(tmp_path: Path, aiohttp_client: 
         )
     ]
     kinds = {kind["name"]: kind["folders"] for kind in json.loads(texts[0])}
-    assert kinds["loras"] == ["models/loras", "big_disk"] == json.loads(texts[1])["loras"]
+    assert kinds["loras"] == ["models/loras", "output/loras", "big_disk"] == json.loads(texts[1])["loras"]
     assert "configs" not in kinds
     assert [text for text in texts if str(tmp_path) in text] == []
 

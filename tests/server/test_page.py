@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from engine.registry import Registry
 from server.routes.page import FOLDER, POLICY
-from tests.server.browsing import Live, Seen, browser, live, needs_chromium, window
+from tests.server.browsing import Live, Seen, live, needs_chromium, window
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 EVIL = "<img src=x onerror=window.hacked=1>"
@@ -31,12 +31,6 @@ LONG = 2000
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterator[Live]:
     with live(tmp_path_factory.mktemp("page"), registry, preview_method="auto") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as found:
         yield found
 
 

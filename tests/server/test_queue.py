@@ -92,6 +92,23 @@ class Machine(RuleBasedStateMachine):
             if current:
                 self.expected[job.id][0] = status
 
+    @rule(target=leases, leased=consumes(leases), status=st.sampled_from(ENDED), most=st.integers(0, 2))
+    def finish_and_lease(self, leased: list[Job], status: Any, most: int) -> list[Job]:
+        taken: list[Job] = []
+        for job in leased:
+            current = self.current(job)
+            if current:
+                self.expected[job.id][0] = status
+            order = sorted(self.of("pending"), key=self.place)
+            done, found = self.queue.finish_and_lease(job, Ending(status), most).result()
+            assert (done, [j.id for j in found]) == (current, order[:most])
+            for following in found:
+                self.expected[following.id][0] = "running"
+                self.expected[following.id][1] += 1
+                assert following.attempt == self.expected[following.id][1]
+            taken += found
+        return taken
+
     @rule(leased=consumes(leases), paused=st.booleans())
     def put_back(self, leased: list[Job], paused: bool) -> None:
         for job in leased:

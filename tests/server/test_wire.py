@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from server.wire import MAX_DEPTH, MAX_VALUES, Refused, decoded, read_json, read_object
+from engine.nesting import MAX_DEPTH
+from server.wire import MAX_VALUES, Refused, decoded, read_json, read_object
 
 
 def refused(body: bytes) -> Refused:

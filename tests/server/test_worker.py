@@ -125,14 +125,14 @@ def test_a_fault_of_ours_ends_the_job_with_an_error_and_the_worker_goes_on(
 def test_an_end_that_cannot_be_recorded_is_an_error_and_the_worker_goes_on(
     crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = crew.queue.finish
+    finish = crew.queue.finish_and_lease
 
-    def broken(job: Any, ending: Any) -> Any:
+    def broken(job: Any, ending: Any, most: int) -> Any:
         if ending.status == "success" and job.id == "a":
             raise KeyError("a bug")
-        return finish(job, ending)
+        return finish(job, ending, most)
 
-    monkeypatch.setattr(crew.queue, "finish", broken)
+    monkeypatch.setattr(crew.queue, "finish_and_lease", broken)
     crew.put("a", prompt(1, "a"))
     assert crew.ended("a")[1].status == "error"
     assert status(crew, "a") == "error"
@@ -162,7 +162,7 @@ def test_a_lease_that_fails_is_tried_again(
 def test_an_end_that_cannot_be_committed_is_tried_until_it_is(
     crew: Crew, monkeypatch: pytest.MonkeyPatch, put_back: bool
 ) -> None:
-    name = "release" if put_back else "finish"
+    name = "release" if put_back else "finish_and_lease"
     real, times = getattr(crew.queue, name), iter(range(10))
 
     def failing(*args: Any, **kwargs: Any) -> Any:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:  # these are built on recipes, and recipes ask this package to
     from nodes.diffusion.text import Clip
     from nodes.diffusion.weights import Part
 
-CHECKPOINTS = {"stable_diffusion": "Stable Diffusion 1.x (checkpoint file or diffusers folder)"}
+CHECKPOINTS = {
+    "stable_diffusion": "Stable Diffusion 1.x, 2.x and SDXL, with their inpainting and editing "
+    "variants, and the SDXL refiner (checkpoint file or diffusers folder)"
+}
 """Families that come as a whole checkpoint, by the name of their module: what to call them."""
 
 

@@ -22,6 +22,8 @@ _RESNET = {
 _UNET_ENDS = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "class_embedding.linear_1",
+    "label_emb.0.2": "class_embedding.linear_2",
     "input_blocks.0.0": "conv_in",
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
@@ -40,14 +42,16 @@ def unet_config(found: Shapes) -> dict[str, Any]:
         KeyError: A tensor that decides is missing.
     """
     channels = found["input_blocks.0.0.weight"][1]
-    depth = _count(found, r"input_blocks\.(\d+)\.")
+    depth = count(found, r"input_blocks\.(\d+)\.")
     layers = next(i for i in range(1, depth) if f"input_blocks.{i}.0.op.weight" in found) - 1
     firsts = range(1, depth, layers + 1)
     attends = [f"input_blocks.{i}.1.norm.weight" in found for i in firsts]
-    projection = found["middle_block.1.proj_in.weight"]
-    linear = len(projection) == 2
+    middle = "middle_block.1"
+    linear = {len(s) for key, s in found.items() if key.endswith(".proj_in.weight")} == {2}
     widths = [found[f"input_blocks.{i}.0.out_layers.3.weight"][0] for i in firsts]
-    depths = [_count(found, rf"input_blocks\.{i}\.1\.transformer_blocks\.(\d+)\.") or 1 for i in firsts]
+    depths = [count(found, rf"input_blocks\.{i}\.1\.transformer_blocks\.(\d+)\.") for i in firsts]
+    depths[-1] = depths[-1] or count(found, rf"{middle}\.transformer_blocks\.(\d+)\.")  # is the middle's too
+    vector = found.get("label_emb.0.0.weight")
     return {
         "in_channels": channels,
         "out_channels": found["out.2.weight"][0] if "out.2.weight" in found else channels,
@@ -55,17 +59,22 @@ def unet_config(found: Shapes) -> dict[str, Any]:
         "layers_per_block": layers,
         "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
         "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
-        "cross_attention_dim": found["middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1],
+        "mid_block_type": f"UNetMidBlock2D{'CrossAttn' if f'{middle}.norm.weight' in found else ''}",
+        "cross_attention_dim": next(
+            (s[1] for k, s in found.items() if k.endswith("attn2.to_k.weight")), 1280
+        ),
         "transformer_layers_per_block": depths,
         # the field is misnamed in diffusers: it is the number of heads, 8 where projections are convolutions
         "attention_head_dim": [width // 64 for width in widths] if linear else 8,
         "use_linear_projection": linear,
+        "class_embed_type": "projection" if vector else None,
+        "projection_class_embeddings_input_dim": vector[1] if vector else None,
     }
 
 
 def vae_levels(found: Shapes) -> int:
     """The number of resolutions of a VAE, in either layout."""
-    return _count(found, r"encoder\.down(?:_blocks)?\.(\d+)\.")
+    return count(found, r"encoder\.down(?:_blocks)?\.(\d+)\.")
 
 
 def vae_config(found: Shapes) -> dict[str, Any]:
@@ -82,7 +91,7 @@ def vae_config(found: Shapes) -> dict[str, Any]:
         "block_out_channels": [
             found[f"encoder.down_blocks.{i}.resnets.0.conv1.weight"][0] for i in range(levels)
         ],
-        "layers_per_block": _count(found, r"encoder\.down_blocks\.0\.resnets\.(\d+)\."),
+        "layers_per_block": count(found, r"encoder\.down_blocks\.0\.resnets\.(\d+)\."),
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
         "use_quant_conv": "quant_conv.weight" in found,
@@ -91,16 +100,23 @@ def vae_config(found: Shapes) -> dict[str, Any]:
 
 
 def text_config(found: Shapes) -> dict[str, Any]:
-    """The configuration of a CLIP text model with these tensors, under the names of OpenAI's ViT-L."""
+    """The configuration of a CLIP text model with these tensors, under transformers' names.
+
+    Raises:
+        KeyError: A tensor that decides is missing.
+    """
     vocabulary, width = found["embeddings.token_embedding.weight"]
+    projection = found.get("text_projection.weight") if width > 768 else None  # of ViT-L nobody uses it
     return {
+        "architectures": ["CLIPTextModelWithProjection" if projection else "CLIPTextModel"],
+        "projection_dim": projection[0] if projection else 512,
         "vocab_size": vocabulary,
         "hidden_size": width,
         "intermediate_size": found["encoder.layers.0.mlp.fc1.weight"][0],
-        "num_hidden_layers": _count(found, r"encoder\.layers\.(\d+)\."),
+        "num_hidden_layers": count(found, r"encoder\.layers\.(\d+)\."),
         "num_attention_heads": max(width // 64, 1),
         "max_position_embeddings": found["embeddings.position_embedding.weight"][0],
-        "hidden_act": "quick_gelu",
+        "hidden_act": "gelu" if width > 768 else "quick_gelu",  # OpenCLIP's larger ones use the former
         "bos_token_id": vocabulary - 2,
         "eos_token_id": vocabulary - 1,
         "pad_token_id": vocabulary - 1,
@@ -134,11 +150,11 @@ def unet_key(key: str, names: Mapping[str, str]) -> str | None:
 def unet_keys(found: Iterable[str]) -> dict[str, str]:
     """The latent-diffusion name of each tensor of a UNet or ControlNet that goes by diffusers' names."""
     keys = list(found)
-    levels = _count(keys, r"down_blocks\.(\d+)\.")
+    levels = count(keys, r"down_blocks\.(\d+)\.")
     attends = [any(key.startswith(f"up_blocks.{i}.attentions.") for key in keys) for i in range(levels)]
     outline = {
         "block_out_channels": range(levels),
-        "layers_per_block": _count(keys, r"down_blocks\.0\.resnets\.(\d+)\."),
+        "layers_per_block": count(keys, r"down_blocks\.0\.resnets\.(\d+)\."),
         "up_block_types": ["CrossAttn" if a else "" for a in attends],
     }
     theirs = {ours: name for name, ours in unet_names(outline).items()} if levels else {}
@@ -192,6 +208,6 @@ def _heads(module: str) -> Iterator[str]:
         module = module.rpartition(".")[0]
 
 
-def _count(found: Iterable[str], pattern: str) -> int:
+def count(found: Iterable[str], pattern: str) -> int:
     """How many numbers a pattern's group takes, counted from 0, over all keys."""
     return 1 + max((int(m[1]) for key in found if (m := re.match(pattern, key))), default=-1)

@@ -19,6 +19,7 @@ class Padded(nn.Module):
     def __init__(self, descriptor: Any) -> None:
         super().__init__()
         self.network, self._descriptor = descriptor.model, descriptor
+        self.supports_half: bool = descriptor.supports_half
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge pictures in 0..1."""

@@ -31,6 +31,6 @@ _FAMILIES = (
 SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
     {s.name: s for family in _FAMILIES for s in vars(family).values() if isinstance(s, Sampler)}
 )
-"""Every sampler by its name in workflows; the order is the combo's order."""
+"""Every sampler by its name in workflows; the order of those that are listed is the combo's order."""
 
 __all__ = ["SAMPLERS", "Sampler"]

@@ -18,10 +18,11 @@ def integrals(nodes: Sequence[float], begin: float, end: float, weight: Curve = 
     """
     t = (end - begin) / 2 * _POINTS + (begin + end) / 2
     scale = _WEIGHTS * weight(t) * ((end - begin) / 2)
-    return [float(scale @ _basis(nodes, j, t)) for j in range(len(nodes))]
+    return [float(scale @ basis(nodes, j, t)) for j in range(len(nodes))]
 
 
-def _basis(nodes: Sequence[float], j: int, t: NDArray[np.float64]) -> NDArray[np.float64]:
+def basis(nodes: Sequence[float], j: int, t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The Lagrange polynomial that is 1 at the j-th of the nodes and 0 at the others, at each t."""
     value = np.ones_like(t)
     for k, node in enumerate(nodes):
         if k != j:

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from engine.steps import Progress, Steps
 from nodes.diffusion.noise import StepNoise, white
-from nodes.diffusion.samplers.sampler import Denoise, ancestral_split, sampler
+from nodes.diffusion.samplers.sampler import Denoise, renoising, sampler
+from nodes.diffusion.sampling_space import ModelSampling
 
 
 @sampler("dpm_2", discard_penultimate=True)
@@ -19,18 +20,25 @@ def dpm_2(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Steps[Tensor]:
     return x
 
 
-@sampler("dpm_2_ancestral", noise=white, discard_penultimate=True)
+@sampler("dpm_2_ancestral", noise=white, discard_penultimate=True, sees_space=True)
 def dpm_2_ancestral(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: StepNoise, eta: float = 1.0, s_noise: float = 1.0
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    noise: StepNoise,
+    space: ModelSampling,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
 ) -> Steps[Tensor]:
     """Midpoint steps down to σ_down, then fresh noise up to σ'."""
     for i, (sigma, lower) in enumerate(pairwise(sigmas)):
         denoised = yield from denoise(x, sigma)
         yield Progress(i + 1, len(sigmas) - 1, preview=denoised)
-        down, up = ancestral_split(sigma, lower, eta)
+        down, kept, up = renoising(space, sigma, lower, eta)
         x = (yield from _midpoint(denoise, x, denoised, sigma, down)) if down > 0 else denoised
         if lower > 0:
-            x = x + noise(sigma, lower) * (s_noise * up)
+            x = x * kept + noise(sigma, lower) * (s_noise * up)
     return x
 
 

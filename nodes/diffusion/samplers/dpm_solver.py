@@ -19,13 +19,13 @@ def dpm_fast(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Steps[Tensor]:
     nfe = len(sigmas) - 1
     count = nfe // 3 + 1
     orders = [3] * (count - 1) + [nfe % 3] if nfe % 3 else [3] * (count - 2) + [2, 1]
-    first, last = _ends(sigmas)
-    levels = torch.linspace(float(first.log()), float(last.log()), len(orders) + 1, dtype=sigmas.dtype).exp()
+    first, last = (-s.log() for s in _ends(sigmas))
+    times = torch.linspace(float(first), float(last), len(orders) + 1, dtype=sigmas.dtype)
     for i, order in enumerate(orders):
-        denoised = yield from denoise(x, levels[i])
+        sigma = (-times[i]).exp()
+        denoised = yield from denoise(x, sigma)
         yield Progress(i + 1, len(orders), preview=denoised)
-        eps = (x - denoised) / levels[i]
-        x = (yield from _solutions(denoise, x, eps, levels[i], levels[i + 1], order))[-1]
+        x = (yield from _solutions(denoise, x, (x - denoised) / sigma, times[i], times[i + 1], order))[-1]
     return x
 
 
@@ -56,23 +56,25 @@ def dpm_adaptive(
         pcoeff: Proportional, `icoeff` integral and `dcoeff` differential gain of the step size's controller.
         accept_safety: A step is taken when the controller would shrink it by no more than this factor.
     """
-    first, last = (float(s.log()) for s in _ends(sigmas))
+    first, last = (-s.log() for s in _ends(sigmas))
     controller = _StepSize(h_init, (pcoeff, icoeff, dcoeff), 1.5 if eta else float(order), accept_safety)
     here, before = first, x
-    while here > last + 1e-5:
-        there = max(last, here - controller.h)
-        sigma, lower = torch.tensor([here, there], dtype=sigmas.dtype).exp()
-        down, _ = ancestral_split(sigma, lower, eta)
-        down = down.clamp(min=_ends(sigmas)[1])
+    while here < last - 1e-5:
+        there = last.minimum(here + controller.h)
+        sigma, lower = (-here).exp(), (-there).exp()
+        end, spread = there, torch.zeros(())
+        if eta:
+            down, _ = ancestral_split(sigma, lower, eta)
+            end = last.minimum(-down.log())
+            spread = (lower**2 - (-end).exp() ** 2).clamp(min=0).sqrt() * s_noise
         denoised = yield from denoise(x, sigma)
-        eps = (x - denoised) / sigma
-        *_, low, high = yield from _solutions(denoise, x, eps, sigma, down, order)
+        *_, low, high = yield from _solutions(denoise, x, (x - denoised) / sigma, here, end, order)
         allowed = (rtol * low.abs().maximum(before.abs())).clamp(min=atol)
         error = float(((low - high) / allowed).square().mean().sqrt())
         if controller.accepts(error):
             before, here = low, there
-            x = high + noise(sigma, lower) * ((lower**2 - down**2).sqrt() * s_noise) if eta else high
-            share = int(100 * (first - here) / (first - last))
+            x = high + noise(sigma, lower) * spread if eta else high
+            share = int(100 * (here - first) / (last - first))
             yield Progress(max(1, share), 100, preview=denoised)
     return x
 
@@ -106,24 +108,24 @@ def _ends(sigmas: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _solutions(
-    denoise: Denoise, x: Tensor, eps: Tensor, sigma: Tensor, lower: Tensor, order: int
+    denoise: Denoise, x: Tensor, eps: Tensor, here: Tensor, there: Tensor, order: int
 ) -> Steps[Sequence[Tensor]]:
-    """The step from σ to σ' by solvers of order 1 up to `order`, which share their estimates."""
-    h = (sigma / lower).log()
-    solutions = [x - eps * (lower * h.expm1())]
+    """The step from one λ to the next by solvers of order 1 up to `order`, which share their estimates."""
+    h = there - here
+    lower = (-there).exp()
+    first = x - lower * h.expm1() * eps
     if order == 1:
-        return solutions
+        return [first]
     r = 1 / 2 if order == 2 else 1 / 3
-    middle = sigma * (-r * h).exp()
-    change = (yield from _eps(denoise, x - eps * (middle * (r * h).expm1()), middle)) - eps
-    solutions.append(solutions[0] - change * (lower / (2 * r) * h.expm1()))
+    middle = (-(here + r * h)).exp()
+    change = (yield from _eps(denoise, x - middle * (r * h).expm1() * eps, middle)) - eps
+    second = first - lower / (2 * r) * h.expm1() * change
     if order == 2:
-        return solutions
-    late = sigma * (-2 * r * h).exp()
-    u = x - eps * (late * (2 * r * h).expm1()) - change * (late * 2 * ((2 * r * h).expm1() / (2 * r * h) - 1))
+        return [first, second]
+    late, part = (-(here + 2 * r * h)).exp(), 2 * r * h
+    u = x - late * part.expm1() * eps - late * 2 * (part.expm1() / part - 1) * change
     change = (yield from _eps(denoise, u, late)) - eps
-    solutions.append(solutions[0] - change * (lower / (2 * r) * (h.expm1() / h - 1)))
-    return solutions
+    return [first, second, first - lower / (2 * r) * (h.expm1() / h - 1) * change]
 
 
 def _eps(denoise: Denoise, x: Tensor, sigma: Tensor) -> Steps[Tensor]:

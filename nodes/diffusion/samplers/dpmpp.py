@@ -3,30 +3,39 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from engine.steps import Progress, Steps
 from nodes.diffusion.noise import StepNoise, brownian, brownian_on_device, white
-from nodes.diffusion.samplers.sampler import Denoise, DenoiseBoth, ancestral_split, sampler
+from nodes.diffusion.samplers.sampler import Denoise, DenoiseBoth, ancestral_split, renoising, sampler
+from nodes.diffusion.sampling_space import ModelSampling, odds, share
 
 
-@sampler("dpmpp_2s_ancestral", noise=white)
+@sampler("dpmpp_2s_ancestral", noise=white, sees_space=True)
 def dpmpp_2s_ancestral(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: StepNoise, eta: float = 1.0, s_noise: float = 1.0
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    noise: StepNoise,
+    space: ModelSampling,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
 ) -> Steps[Tensor]:
     """Single-step second order (algorithm 1, r = ½) down to σ_down, then fresh noise up to σ'."""
     for i, (sigma, lower) in enumerate(pairwise(sigmas)):
         denoised = yield from denoise(x, sigma)
         yield Progress(i + 1, len(sigmas) - 1, preview=denoised)
-        down, up = ancestral_split(sigma, lower, eta)
+        down, kept, up = renoising(space, sigma, lower, eta)
         if down > 0:
-            middle = (sigma * down).sqrt()
+            middle = _middle(space, sigma, down)
             half = _toward(denoised, x, middle / sigma)
             x = _toward((yield from denoise(half, middle)), x, down / sigma)
         else:
             x = denoised
         if lower > 0:
-            x = x + noise(sigma, lower) * (s_noise * up)
+            x = x * kept + noise(sigma, lower) * (s_noise * up)
     return x
 
 
@@ -60,7 +69,7 @@ def dpmpp_2s_ancestral_cfg_pp(
     return x
 
 
-@sampler("dpmpp_sde", noise=brownian)
+@sampler("dpmpp_sde", noise=brownian, rescales_flows=True)
 def dpmpp_sde(
     denoise: Denoise,
     x: Tensor,
@@ -82,7 +91,7 @@ def dpmpp_sde(
         if lower == 0:
             x = denoised
             continue
-        middle = sigma.log().lerp(lower.log(), r).exp()
+        middle = (sigma.log() + r * (lower.log() - sigma.log())).exp()
         down, up = ancestral_split(sigma, middle, eta)
         half = _toward(denoised, x, down / sigma) + noise(sigma, middle) * (s_noise * up)
         estimate = yield from denoise(half, middle)
@@ -126,6 +135,15 @@ def dpmpp_2m_cfg_pp(denoise: DenoiseBoth, x: Tensor, sigmas: Tensor) -> Steps[Te
         x = denoised + extrapolated
         before = unconditional
     return x
+
+
+def _middle(space: ModelSampling, sigma: Tensor, lower: Tensor) -> Tensor:
+    """The σ halfway in λ, the logarithm of the odds of a flow."""
+    if not space.is_flow:
+        return (sigma * lower).sqrt()
+    if sigma == 1:
+        return torch.full_like(sigma, 0.9999)
+    return share((odds(sigma) * odds(lower)).sqrt())
 
 
 def _toward(estimate: Tensor, x: Tensor, kept: Tensor) -> Tensor:

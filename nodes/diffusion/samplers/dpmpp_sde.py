@@ -12,7 +12,7 @@ from nodes.diffusion.noise import StepNoise, brownian, brownian_on_device
 from nodes.diffusion.samplers.sampler import Denoise, sampler
 
 
-@sampler("dpmpp_2m_sde", noise=brownian)
+@sampler("dpmpp_2m_sde", noise=brownian, rescales_flows=True)
 def dpmpp_2m_sde(
     denoise: Denoise,
     x: Tensor,
@@ -54,7 +54,7 @@ dpmpp_2m_sde_heun = replace(
 dpmpp_2m_sde_heun_gpu = replace(dpmpp_2m_sde_heun, name="dpmpp_2m_sde_heun_gpu", noise=brownian_on_device)
 
 
-@sampler("dpmpp_3m_sde", noise=brownian)
+@sampler("dpmpp_3m_sde", noise=brownian, rescales_flows=True)
 def dpmpp_3m_sde(
     denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: StepNoise, eta: float = 1.0, s_noise: float = 1.0
 ) -> Steps[Tensor]:

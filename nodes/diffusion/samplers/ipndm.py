@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.steps import Steps
-from nodes.diffusion.samplers.adams import integrals
+from nodes.diffusion.samplers.adams import basis
 from nodes.diffusion.samplers.lms import multistep
 from nodes.diffusion.samplers.sampler import Denoise, sampler
 
@@ -41,8 +41,9 @@ def _of_equal_steps(known: Sequence[float], lower: float) -> list[float]:
 def _of_unequal_steps(known: Sequence[float], lower: float) -> list[float]:
     """Newton's form: slope, and its divided differences times what they integrate to.
 
-    The factors of the second and third difference are those that pictures in the ecosystem were made with:
-    on equal steps they are Adams-Bashforth's, on unequal ones the second is not exactly so.
+    The factors are those of the published program, and so of the ecosystem's pictures: on equal steps they
+    are Adams-Bashforth's. On unequal ones its second difference is not quite so, and the oldest slope has a
+    ratio of newer steps (h_1/h_2 for h_2/h_3), which is harmless where steps shrink by about the same factor.
     """
     h = lower - known[0]
     steps = [a - b for a, b in pairwise(known)]
@@ -57,6 +58,7 @@ def _of_unequal_steps(known: Sequence[float], lower: float) -> list[float]:
         third = (1 - h / (3 * h_1)) / 2 + (1 - h / (2 * h_1)) * h / (6 * (h_1 + steps[1]))
         third *= h * h_1 * (h_1 + steps[1]) / (steps[0] * h_2 * h_3)
         weights += third * _difference(known, 3)
+        weights[3] *= steps[0] * steps[2] / steps[1] ** 2
     return [float(w) * h for w in weights]
 
 
@@ -70,6 +72,7 @@ def _difference(known: Sequence[float], degree: int) -> NDArray[np.float64]:
 
 
 _DEIS_RANGE = (0.002, 80.0, 1e-3)  # σ at the time ε and at time 1, and ε
+_DEIS_POINTS = 10_000  # that its integrals are averaged over, both ends among them, as its authors do
 
 
 def _over_time(known: Sequence[float], lower: float) -> list[float]:
@@ -89,4 +92,8 @@ def _over_time(known: Sequence[float], lower: float) -> list[float]:
 
     if len(known) == 1:
         return [lower - known[0]]
-    return integrals([time(s) for s in known], time(known[0]), time(lower), sigma_per_time)
+    begin, end = time(known[0]), time(lower)
+    t = np.linspace(begin, end, _DEIS_POINTS)
+    curve = sigma_per_time(t)
+    bases = [basis([time(s) for s in known], j, t) for j in range(len(known))]
+    return [float((curve * b).mean()) * (end - begin) for b in bases]

@@ -9,7 +9,7 @@ from nodes.diffusion.noise import StepNoise, white
 from nodes.diffusion.samplers.sampler import Denoise, sampler
 
 
-@sampler("seeds_2", noise=white)
+@sampler("seeds_2", noise=white, rescales_flows=True)
 def seeds_2(
     denoise: Denoise,
     x: Tensor,
@@ -42,7 +42,7 @@ def seeds_2(
     return x
 
 
-@sampler("seeds_3", noise=white)
+@sampler("seeds_3", noise=white, rescales_flows=True)
 def seeds_3(
     denoise: Denoise,
     x: Tensor,

@@ -13,31 +13,40 @@ from torch import Tensor
 
 from engine.steps import Progress, Steps
 from nodes.diffusion.samplers.sampler import Denoise, sampler
+from nodes.diffusion.sampling_space import ModelSampling
 
 LAST_SIGMA = 0.001  # stands for a final σ of 0, whose λ = -ln σ has no value
 
 
-@sampler("uni_pc", discard_penultimate=True)
+@sampler("uni_pc", discard_penultimate=True, sees_space=True)
 def uni_pc(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, *, variant: Literal["bh1", "bh2"] = "bh1"
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    space: ModelSampling,
+    variant: Literal["bh1", "bh2"] = "bh1",
 ) -> Steps[Tensor]:
-    """Multistep UniPC of order up to 3, predicting x0 (algorithm 8), lower order at both ends.
+    """Multistep UniPC of order up to 3, predicting x0 (algorithm 8), lower at both ends; two steps or more.
 
     Args:
         variant: B(h) of section 3.1: h ("bh1") or e^h - 1 ("bh2").
     """
     n = len(sigmas) - 1
+    ended = bool(sigmas[-1] == 0)
     sigmas = torch.cat([sigmas[:-1], sigmas[-1:].clamp(min=LAST_SIGMA)])
     highest = max(1, min(3, n - 1))
     history = [(yield from denoise(x, sigmas[0]))]  # newest first
     yield Progress(1, n, preview=history[0])
+    if n == 1:  # the reference takes no step of order 0: its x changes scale only
+        return x * ((1 + sigmas[1] ** 2) / (1 + sigmas[0] ** 2)).sqrt()
     for i in range(1, n + 1):
         order = min(highest, i, n + 1 - i)
         known = sigmas[i - order : i].flip(0)
         step = _Step(known, sigmas[i], variant)
         ahead = step.predicted(x, history)
         if i == n:
-            return ahead
+            return space.kept(ahead, sigmas[-1]) if ended else ahead
         denoised = yield from denoise(ahead, sigmas[i])
         x = step.corrected(x, history, denoised)
         history = [denoised, *history[: highest - 1]]

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.cache.codec import NotStorable, decode, encode, nbytes
+from engine.cache.codec import NotStorable, decode, digest, encode, nbytes
 from engine.ports import Port
 
 PLAIN = st.recursive(
@@ -79,6 +79,33 @@ class Color(enum.IntEnum):
 def test_what_has_no_codec_is_refused(value: Any) -> None:
     with pytest.raises(NotStorable):
         encode(value)
+
+
+@given(PLAIN, PLAIN)
+def test_digests_differ_exactly_where_values_do(a: Any, b: Any) -> None:
+    assert (digest(a) == digest(b)) == (repr(a) == repr(b))
+
+
+def test_a_digest_sees_every_bit_the_type_and_the_shape_of_a_tensor() -> None:
+    ones = torch.ones(2, 3)
+    off = torch.nextafter(ones, ones * 2)
+    others = [ones.T.contiguous(), ones.half(), ones[0], off, -ones, torch.zeros(2, 3), torch.zeros(0)]
+    assert len({digest(t) for t in (ones, *others)}) == 1 + len(others)
+    assert digest(-torch.zeros(1)) != digest(torch.zeros(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.bool, torch.int64, torch.float8_e4m3fn])
+def test_a_digest_does_not_depend_on_how_a_tensor_lies_in_memory(dtype: torch.dtype) -> None:
+    tensor = torch.arange(12).reshape(3, 4).to(dtype)
+    view = torch.arange(24).reshape(6, 4).to(dtype)[:3]
+    assert digest([tensor.T]) == digest([tensor.T.contiguous()])
+    assert digest(Piece(view)) == digest(Piece(view.clone()))
+    assert digest(Piece(tensor)) == digest(Piece(tensor.clone()))
+
+
+def test_what_has_no_codec_has_no_digest() -> None:
+    assert digest([1, object()]) is None
+    assert digest([torch.zeros(2).to_sparse()]) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"d":{"a":1}}', b'{"c":"no.such","f":{}}', b"x" * 20])

@@ -1,25 +1,3 @@
-"""Version 0_0_1 of the API: the same as the newest."""
+"""Version 0_0_1 of the API: the same as the next one, and as the newest."""
 
-from comfy_api.latest import (
-    ComfyAPI,
-    ComfyAPISync,
-    ComfyExtension,
-    Input,
-    InputImpl,
-    Types,
-    comfy_io,
-    io,
-    ui,
-)
-
-__all__ = [
-    "ComfyAPI",
-    "ComfyAPISync",
-    "ComfyExtension",
-    "Input",
-    "InputImpl",
-    "Types",
-    "comfy_io",
-    "io",
-    "ui",
-]
+from comfy_api.v0_0_2 import *

@@ -1,0 +1,1 @@
+"""What preprocessors compute with: pictures at a resolution, detectors and their weight files; no node."""
