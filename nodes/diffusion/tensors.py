@@ -47,6 +47,12 @@ _HARMLESS: list[Any] = [
 SCALE = ".scale_weight"
 """Ends the key of the factor of a weight that is stored in 8 bits."""
 
+_TYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
+    "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+
 _WRAPPERS = ("state_dict", "params_ema", "params", "model", "string_to_param", "depth_model")
 
 
@@ -70,19 +76,38 @@ def tensors(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> dict[
     """
     if not _is_safetensors(path):
         return {key: value for key, value in _unpickled(path).items() if wanted(key)}
-    with _safetensors(path) as file:
-        keys = list(file.keys())
-        held = {key: file.get_tensor(key) for key in keys if wanted(key)}
-        scales = [key for key in keys if key.endswith(SCALE) and wanted(key.removesuffix(SCALE) + ".weight")]
-        return _unscaled(held, {key: file.get_tensor(key) for key in scales}) if scales else held
+    held = _read(path, lambda key: wanted(key) or (key.endswith(SCALE) and wanted(_scaled(key))))
+    scales = {key: value for key, value in held.items() if key.endswith(SCALE)}
+    return _unscaled(held, scales) if scales else held
+
+
+def _read(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    """Tensors of a safetensors file in memory of their own: a mapped file may change, and stays resident."""
+    with _safetensors(path) as checked, path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header, held = json.loads(file.read(length)), {}
+        for key in filter(wanted, checked.keys()):
+            stored = header[key]
+            begin, end = stored["data_offsets"]
+            if (dtype := _TYPES.get(stored["dtype"])) is None:
+                held[key] = checked.get_tensor(key)
+                continue
+            content = torch.empty(end - begin, dtype=torch.uint8)
+            file.seek(8 + length + begin)
+            file.readinto(content.numpy().data)
+            held[key] = content.view(dtype).reshape(stored["shape"])
+        return held
+
+
+def _scaled(key: str) -> str:
+    return key.removesuffix(SCALE) + ".weight"
 
 
 def _unscaled(held: dict[str, Tensor], scales: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of 8 bits with a factor of their own, in float16; the factors are left out."""
     found = {key: value for key, value in held.items() if not key.endswith(SCALE)}
     for key, scale in scales.items():
-        name = key.removesuffix(SCALE) + ".weight"
-        if name in found:
+        if (name := _scaled(key)) in found:
             found[name] = (found[name].float() * scale.float()).half()
     return found
 

@@ -83,7 +83,7 @@ def assembled(part: str, config: Mapping[str, Any], state: Mapping[str, Tensor],
             f"{len(unfit)} have another shape, first {first}",
             "the file is incomplete or of another model; download it again",
         )
-    own = {name: _off_the_file(value) for name, value in state.items() if name in expected}
+    own = {name: value for name, value in state.items() if name in expected}
     check_numbers(own, part, source)
     module.load_state_dict(own, strict=False, assign=True)
     return module
@@ -132,11 +132,6 @@ def _as_shaped(value: Tensor, shape: tuple[int, ...] | None) -> Tensor:
     if shape and value.ndim != len(shape) and {value.ndim, len(shape)} == {2, 4}:
         return value.reshape(shape) if value.numel() == _size(shape) else value
     return value
-
-
-def _off_the_file(value: Tensor) -> Tensor:
-    """A copy where nothing else makes one: a mapped file may change, and its offsets change the last bits."""
-    return value.clone() if value.dtype is torch.float32 else value
 
 
 def _size(shape: tuple[int, ...]) -> int:
