@@ -48,24 +48,25 @@ class Added:
             pictures.
         concat: "inpaint": a mask and the picture around it; "instruct": the picture to edit.
         width: Of the vector, A.
-        augmentor: What noises the pictures of "unclip".
     """
 
     vector: Literal["sdxl", "refiner", "unclip"] | None = None
     concat: Literal["inpaint", "instruct"] | None = None
     width: int = 0
-    augmentor: Augmentor | None = None
 
     def vector_of(self, cond: Cond, scene: Scene, *, negative: bool) -> Tensor | None:
         """The vector [n, A] for one entry of a conditioning, or None where the model takes none.
+
+        Pictures take the place of the pooled text.
 
         Args:
             negative: Whether the entry says what to avoid; the refiner then assumes a low score.
         """
         if self.vector is None:
             return None
-        if self.augmentor is not None:
-            return self.augmentor.vector(cond.get("unclip_conditioning", ()), scene.seed - 10)
+        pictures, seed = cond.get("unclip_conditioning", ()), scene.seed - 10
+        if self.vector == "unclip":
+            return Augmentor(self.width // 2).vector(pictures, seed)
         height, width = (side * 8 for side in scene.latent.shape[-2:])
         width, height = cond.get("width", width), cond.get("height", height)
         numbers = [height, width, cond.get("crop_h", 0), cond.get("crop_w", 0)]
@@ -74,9 +75,11 @@ class Added:
         else:
             numbers += [cond.get("target_height", height), cond.get("target_width", width)]
         told = torch.cat([sinusoids(float(number)) for number in numbers])
-        pooled = cond.pooled
+        pooled, room = cond.pooled, self.width - len(told)
+        if pictures:
+            pooled = Augmentor(room, merged=0.0).vector(pictures, seed)[:, :room]
         if pooled is None:
-            pooled = torch.zeros(1, self.width - len(told))
+            pooled = torch.zeros(1, room)
         pooled = pooled.reshape(-1, pooled.shape[-1]).float()
         return torch.cat([pooled, told.to(pooled).expand(len(pooled), -1)], dim=1)
 

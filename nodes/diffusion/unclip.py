@@ -1,28 +1,29 @@
 """unCLIP's picture vectors: embeddings of pictures, noised so that the model may stray from them."""
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from engine.problems import NodeFailure
 from nodes.diffusion.vision import VisionOutput
 
 LEVELS = 1000
-MERGED = 0.05
-"""The noise on the sum of several pictures."""
 
 
 @dataclass(frozen=True)
 class PictureUse:
-    """One picture of a conditioning; its option "unclip_conditioning" is a list of these.
+    """Pictures of a conditioning; its option "unclip_conditioning" is a list of these.
 
     Args:
-        clip_vision_output: The picture's embedding, [1, D].
-        strength: Factor on its vector.
-        noise_augmentation: How far to stray from it, 0..1.
+        clip_vision_output: Their embeddings.
+        strength: Factor on their vectors.
+        noise_augmentation: How far to stray from them, 0..1.
     """
 
     clip_vision_output: VisionOutput
@@ -35,38 +36,50 @@ class Augmentor:
     """Noises picture embeddings at a level that the model is told (Ramesh et al. 2022, section 2.1).
 
     Args:
-        mean: Of the embeddings in training, D numbers.
-        std: Likewise.
+        width: Of an embedding, D.
+        merged: The noise on the sum of several pictures, 0..1.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    width: int
+    merged: float = 0.05
 
     def vector(self, pictures: Sequence[PictureUse], seed: int) -> Tensor:
-        """The vector [B, 2 D]: noised embeddings beside their levels; zeros without a picture.
+        """The vector [1, 2 D]: the noised embedding beside its level; zeros without a picture.
+
+        Every picture gets the same noise; the sum of several gets the noise that follows it.
 
         Args:
             seed: Of the noise.
+
+        Raises:
+            NodeFailure: An embedding has another width.
         """
-        made = [
-            self._at(embedding[None], round((LEVELS - 1) * use.noise_augmentation), seed) * use.strength
-            for use in pictures
-            for embedding in use.clip_vision_output.image_embeds
-        ]
+        made = []
+        draw = torch.Generator()
+        for use in pictures:
+            for embedding in use.clip_vision_output.image_embeds:
+                self._check(embedding)
+                draw.manual_seed(seed % 2**64)
+                made.append(self._noised(embedding, use.noise_augmentation, draw) * use.strength)
         if not made:
-            return torch.zeros(1, 2 * len(self.mean))
+            return torch.zeros(1, 2 * self.width)
         if len(made) == 1:
             return made[0]
-        whole = torch.stack(made).sum(0)[:, : len(self.mean)]
-        return self._at(whole, round((LEVELS - 1) * MERGED), seed)
+        return self._noised(torch.stack(made).sum(0)[0, : self.width], self.merged, draw)
 
-    def _at(self, embedding: Tensor, level: int, seed: int) -> Tensor:
-        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
-        draw = torch.Generator().manual_seed(seed % 2**64)
-        alpha_bar = float(_alphas()[level])
-        x = (embedding.float() - mean) / std
-        x = math.sqrt(alpha_bar) * x + math.sqrt(1 - alpha_bar) * torch.randn(x.shape, generator=draw)
-        return torch.cat([x * std + mean, sinusoids(float(level), len(self.mean))[None]], dim=1)
+    def _noised(self, embedding: Tensor, amount: float, draw: torch.Generator) -> Tensor:
+        level = round((LEVELS - 1) * amount)
+        alpha_bar = _alphas()[level]
+        noise = torch.randn(self.width, generator=draw)
+        noised = math.sqrt(alpha_bar) * embedding.float() + math.sqrt(1 - alpha_bar) * noise
+        return torch.cat([noised, sinusoids(float(level), self.width)])[None]
+
+    def _check(self, embedding: Tensor) -> None:
+        if len(embedding) != self.width:
+            raise NodeFailure(
+                f"the model takes picture embeddings of {self.width} numbers; these have {len(embedding)}",
+                "encode the picture with the encoder of the model's own checkpoint; SDXL takes ViT-bigG's",
+            )
 
 
 def sinusoids(value: float, width: int = 256) -> Tensor:
@@ -77,11 +90,11 @@ def sinusoids(value: float, width: int = 256) -> Tensor:
 
 
 @cache
-def _alphas() -> Tensor:
-    """ᾱ of the cosine schedule (Nichol & Dhariwal 2021, equation 17), [LEVELS] float64."""
+def _alphas() -> tuple[float, ...]:
+    """ᾱ of the cosine schedule at each of the LEVELS (Nichol & Dhariwal 2021, equation 17)."""
 
     def level(t: float) -> float:
         return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
 
-    betas = [min(1 - level((i + 1) / LEVELS) / level(i / LEVELS), 0.999) for i in range(LEVELS)]
-    return torch.cumprod(1.0 - torch.tensor(betas, dtype=torch.float64), dim=0)
+    alphas = [max(level((i + 1) / LEVELS) / level(i / LEVELS), 0.001) for i in range(LEVELS)]
+    return tuple(accumulate(alphas, operator.mul))

@@ -13,7 +13,6 @@ from nodes.diffusion.levels import Continuous, Discrete
 from nodes.diffusion.sampling_space import ModelSampling, Prediction
 from nodes.diffusion.tensors import Shapes, read_json, tensors
 from nodes.diffusion.text import Encoder
-from nodes.diffusion.unclip import Augmentor
 
 V_SPREAD = 0.09
 """Above this standard deviation of one bias a UNet of 2.x predicts v; the 512 px models stay below."""
@@ -114,8 +113,7 @@ class Unet:
                 f"{found.path.name}: the UNet takes {self.channels} channels; a latent has 4",
                 "known: 4 (text to image), 9 (inpainting), 8 (editing by instructions)",
             )
-        augmentor = _augmentor(found) if line is UNCLIP else None
-        return Added(line.vector, _CONCAT[self.channels], self.vector or 0, augmentor)  # type: ignore[arg-type]
+        return Added(line.vector, _CONCAT[self.channels], self.vector or 0)  # type: ignore[arg-type]
 
 
 def stated_sampling(folder: Path) -> ModelSampling:
@@ -150,9 +148,7 @@ def shown_sampling(line: Line, found: Found, unet: Unet, prefix: str) -> tuple[M
         prefix: Of the UNet's keys.
     """
     keys = found.shapes
-    if line is SD2X and unet.channels == 4 and _predicts_v(found, prefix):
-        return ModelSampling("v_prediction"), line.latent
-    if line is UNCLIP:
+    if line in (SD2X, UNCLIP) and unet.channels == 4 and _predicts_v(found, prefix):
         return ModelSampling("v_prediction"), line.latent
     if line is SDXL_BASE and {"edm_mean", "edm_std"} <= keys.keys():
         return ModelSampling("edm", Continuous(0.002, 80.0), spread=0.5), PLAYGROUND
@@ -163,14 +159,6 @@ def shown_sampling(line: Line, found: Found, unet: Unet, prefix: str) -> tuple[M
     if line is SDXL_BASE and "v_pred" in keys:
         return ModelSampling("v_prediction", Discrete(zero_snr="ztsnr" in keys)), line.latent
     return ModelSampling(), line.latent
-
-
-def _augmentor(found: Found) -> Augmentor:
-    held = tensors(found.path, ("noise_augmentor.data_mean", "noise_augmentor.data_std").__contains__)
-    if len(held) < 2:
-        raise NodeFailure(f"{found.path.name}: the noise_augmentor of unCLIP is missing")
-    mean, std = (tuple(held[f"noise_augmentor.data_{x}"].float().flatten().tolist()) for x in ("mean", "std"))
-    return Augmentor(mean, std)
 
 
 def _predicts_v(found: Found, prefix: str) -> bool:
