@@ -1,10 +1,11 @@
 """Device memory: which device computes and in which types, and what stays loaded within a budget of bytes."""
 
+import ctypes
 import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -28,6 +29,12 @@ class _Held:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory was not enough, on the host or on a device."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def give_back() -> None:
+    """Return freed memory of the host to the system, which the C library keeps; nothing where it cannot."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Devices:

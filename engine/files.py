@@ -14,7 +14,7 @@ from typing import Protocol
 from blake3 import blake3
 
 from engine.drafts import NameBook, create, draft, last_numbers, make_folder, sync_folder
-from engine.folders import MODEL_ROLES, SAVED_MODELS, listed, model_parts
+from engine.folders import MODEL_ROLES, SAVED_MODELS, content_hash, listed, model_parts
 from engine.problems import NodeFailure
 
 WEIGHT_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
@@ -134,7 +134,7 @@ class Files:
         known = self.memo.recall(str(path), stamp) if self.memo else None
         if known is not None:
             return known
-        digest = blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+        digest = content_hash(path)
         if self.memo:
             self.memo.remember(str(path), stamp, digest)
         return digest

@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from blake3 import blake3
+
 MODEL_ROLES = (
     "checkpoints", "clip_vision", "configs", "controlnet", "diffusers", "diffusion_models", "embeddings",
     "gligen", "hypernetworks", "loras", "photomaker", "style_models", "text_encoders", "upscale_models",
@@ -20,6 +22,24 @@ SAVED_MODELS = {
     "loras": "loras",
 }
 """Folders of the output folder where nodes save models, by the role that finds them there."""
+
+
+PIECE = 2**24
+"""Bytes of a file that are hashed at once."""
+
+
+def content_hash(path: Path) -> str:
+    """The blake3 of a file's bytes, read in pieces: a mapped file counts as memory, and may be cut under us.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    hasher = blake3(max_threads=blake3.AUTO)
+    with path.open("rb", buffering=0) as file:
+        piece = memoryview(bytearray(min(PIECE, os.fstat(file.fileno()).st_size + 1)))
+        while size := file.readinto(piece):
+            hasher.update(piece[:size])
+    return hasher.hexdigest()
 
 
 def listed(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:

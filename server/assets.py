@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from blake3 import blake3
 from sqlalchemy import Connection, delete, select, update
 
 from engine.drafts import draft, make_folder, sync_folder
 from engine.files import Files
+from engine.folders import content_hash
 from server.inert import media_type
 from server.queue.jobs import Job
 from server.queue.store import Queue
@@ -260,7 +260,7 @@ class Assets:
         """A second name of a file, for nothing on the same disk; hashed anew."""
         make_folder(self.folder)
         near = draft(self.folder, "", lambda empty: _relinked(path, empty))
-        digest = blake3(max_threads=blake3.AUTO).update_mmap(near).hexdigest()
+        digest = content_hash(near)
         return Received(near, f"blake3:{digest}", near.stat().st_size, name, media_type(name))
 
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from blake3 import blake3
-
 from engine.cache import KeyParts, Result, Tier, Tiers
 from engine.events import Event
 from engine.files import Files
+from engine.folders import content_hash
 from engine.job import Job as Run
 from engine.plan import Plan
 from engine.ports import Env
@@ -196,7 +195,7 @@ def _files(files: Files, outputs: Iterable[Mapping[str, str]]) -> Iterator[dict[
             "subfolder": "" if len(place.parts) == 1 else place.parent.as_posix(),
             "type": role,
             "sha256": output["sha256"],
-            "blake3": blake3().update_mmap(path).hexdigest(),
+            "blake3": content_hash(path),
             "size": path.stat().st_size,
         }
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from engine.devices import Devices
+from engine.devices import Devices, give_back
 from nodes.diffusion import families
 
 Part: TypeAlias = Literal[
@@ -97,6 +97,7 @@ class Recipe:
             dtype = torch.float32
         nn.Module.to(module, devices.device, dtype)  # diffusers' own warns
         module.eval().requires_grad_(False)
+        give_back()
         return module
 
     def _variant(self, base: nn.Module, changes: Sequence[Patch]) -> nn.Module:
