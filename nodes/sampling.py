@@ -178,8 +178,7 @@ def add_noise(*, model: Model, noise: Noise, sigmas: Sigmas, latent_image: Laten
     level = sigmas[0] if len(sigmas) == 1 else (sigmas[0] - sigmas[-1]).abs()
     samples, space = latent_image.samples, model.sampling
     drawn = initial_noise(samples, noise.seed, latent_image.batch_index).to(samples)
-    scaled = model.latent.scaled(samples) if bool(samples.any()) else samples
-    noisy = model.latent.unscaled(space.noised(scaled, drawn, level, full=False))
+    noisy = model.latent.unscaled(space.noised(model.latent.entered(samples), drawn, level))
     return latent_image.with_samples(noisy.nan_to_num(0.0, 0.0, 0.0))
 
 

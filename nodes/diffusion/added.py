@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,6 +10,10 @@ from torch import Tensor
 from nodes.diffusion.resize import repeated_to, resized
 from nodes.diffusion.unclip import Augmentor, sinusoids
 from nodes.ports import Cond
+
+Vector: TypeAlias = Literal["sdxl", "refiner", "unclip"]
+Concat: TypeAlias = Literal["inpaint", "instruct"]
+"""What the vector and the further channels of a model hold; see `Added`."""
 
 BLANK = (0.8223, -0.6876, 0.6364, 0.1380)
 """A grey picture as Stable Diffusion's scaled latent, a value for each channel."""
@@ -50,8 +54,8 @@ class Added:
         width: Of the vector, A.
     """
 
-    vector: Literal["sdxl", "refiner", "unclip"] | None = None
-    concat: Literal["inpaint", "instruct"] | None = None
+    vector: Vector | None = None
+    concat: Concat | None = None
     width: int = 0
 
     def vector_of(self, cond: Cond, scene: Scene, *, negative: bool) -> Tensor | None:

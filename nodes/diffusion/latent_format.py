@@ -32,6 +32,10 @@ class LatentFormat:
             return samples * self.scale
         return (samples - _columns(self.mean, samples)) * self.scale / _columns(self.std, samples)
 
+    def entered(self, samples: Tensor) -> Tensor:
+        """What a run starts from, [B, C, h, w]: scaled, but empty latents (all zeros) stay so."""
+        return self.scaled(samples) if bool(samples.any()) else samples
+
     def unscaled(self, samples: Tensor) -> Tensor:
         """The denoiser's latents [B, C, h, w] in the VAE's space."""
         if not self.mean:

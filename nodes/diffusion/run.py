@@ -43,7 +43,7 @@ def sampled(
             "encode the picture with the VAE of this model",
         )
     device, space = model.devices.device, model.sampling
-    start = (model.latent.scaled(samples) if bool(samples.any()) else samples).to(device)
+    start = model.latent.entered(samples).to(device)
     drawn = initial_noise(samples, noise.seed, latent.batch_index).to(device)
     x = space.noised(start, drawn, sigmas[0], full=space.starts_at_full_noise(sigmas[0]))
     mask = None if latent.noise_mask is None else _fitted(latent.noise_mask, x)

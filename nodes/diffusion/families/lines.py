@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.problems import NodeFailure
-from nodes.diffusion.added import Added
+from nodes.diffusion.added import Added, Concat, Vector
 from nodes.diffusion.families import Found
 from nodes.diffusion.latent_format import PLAYGROUND, SD1, SDXL, LatentFormat
 from nodes.diffusion.levels import Continuous, Discrete
@@ -36,7 +36,7 @@ class Line:
     name: str
     towers: tuple[Encoder, ...]
     latent: LatentFormat = SD1
-    vector: Any = None
+    vector: Vector | None = None
 
 
 SD1X = Line("Stable Diffusion 1.x", ("l",))
@@ -54,7 +54,7 @@ _BY_WIDTHS = {
 }
 """By the widths of the text embeddings and of the vector."""
 
-_CONCAT = {4: None, 9: "inpaint", 8: "instruct"}
+_CONCAT: Mapping[int, Concat | None] = {4: None, 9: "inpaint", 8: "instruct"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Unet:
                 f"{found.path.name}: the UNet takes {self.channels} channels; a latent has 4",
                 "known: 4 (text to image), 9 (inpainting), 8 (editing by instructions)",
             )
-        return Added(line.vector, _CONCAT[self.channels], self.vector or 0)  # type: ignore[arg-type]
+        return Added(line.vector, _CONCAT[self.channels], self.vector or 0)
 
 
 def stated_sampling(folder: Path) -> ModelSampling:

@@ -1,7 +1,7 @@
 """The text encoders in a checkpoint or in a file of their own: which, where, and in which key layout."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,14 @@ _PREFIXES = (
 _BY_WIDTH: Mapping[int, Encoder] = {1024: "h", 1280: "g"}
 PARTS: Mapping[Encoder, Part] = {"l": "text_encoder", "h": "text_encoder", "g": "text_encoder_2"}
 """The part that an encoder is, as diffusers folders call it."""
+
+_TAKEN: Mapping[Encoder, Mapping[str, Any]] = {
+    "l": {"layer": -2, "normed": False},
+    "h": {"layer": -2, "pad": 0},
+    "g": {"layer": -2, "normed": False, "pad": 0},
+}
+"""What is taken of an encoder: of CLIP-L beside another, and of OpenCLIP's, the layer before the last; normed
+in Stable Diffusion 2.x (Stability AI's release notes of 2.0), as it is in SDXL (Podell et al. 2023)."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +71,10 @@ def by_width(width: int) -> Encoder:
 
 
 def clip(found: Found, names: tuple[Encoder, ...], digest: str, family: str) -> tuple[Tower, ...]:
-    """The towers of a model whose text is encoded by these, in this order, as it was trained with them.
-
-    What Stable Diffusion 1.x takes is the last layer, 2.x the one before it, normed (Stability AI's release
-    notes of 2.0); SDXL the one before it as it is (Podell et al. 2023).
-    """
-    last: dict[Encoder, dict[str, Any]] = {
-        "l": {} if names == ("l",) else {"layer": -2, "normed": False},
-        "h": {"layer": -2, "pad": 0},
-        "g": {"layer": -2, "normed": False, "pad": 0},
-    }
-    return tuple(
-        Tower(Recipe(digest, PARTS[name], family, found.path), _vocabulary(found, name), name, **last[name])
-        for name in names
-    )
+    """The towers of a model whose text is encoded by these, in this order, as it was trained with them."""
+    recipes = {name: Recipe(digest, PARTS[name], family, found.path) for name in names}
+    taken = {"l": {}} if names == ("l",) else _TAKEN
+    return tuple(Tower(recipes[name], _vocabulary(found, name), name, **taken[name]) for name in names)
 
 
 def sdxl(one: Clip, other: Clip) -> Clip:
@@ -91,11 +89,7 @@ def sdxl(one: Clip, other: Clip) -> Clip:
             f"SDXL needs the text encoders CLIP-L and OpenCLIP-bigG; these are {', '.join(sorted(named))}",
             "choose one file of each, such as clip_l.safetensors and clip_g.safetensors",
         )
-    pair = tuple(
-        Tower(named[name].recipe, named[name].vocabulary, name, -2, False, named[name].pad)
-        for name in ("l", "g")
-    )
-    return Clip(pair, one.devices)
+    return Clip((replace(named["l"], **_TAKEN["l"]), replace(named["g"], **_TAKEN["g"])), one.devices)
 
 
 def build(part: Part, path: Path) -> nn.Module:
