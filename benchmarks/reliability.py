@@ -1,12 +1,15 @@
-"""The promises of the server at length: kills, faults, wrong prompts, long queues; prints a table."""
+"""The promises at length: kills, faults, wrong prompts, long queues, flipped bits; prints a table."""
 
 import argparse
 import asyncio
 import json
+import random
+import shutil
 import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +23,13 @@ import psutil  # noqa: E402
 from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
 from machine import described, table  # noqa: E402
 
+from engine.cache import Tiers  # noqa: E402
+from engine.cache.codec import digest  # noqa: E402
+from engine.cache.disk import DiskTier  # noqa: E402
+from engine.config import make_env, read_settings  # noqa: E402
+from engine.registry import installed  # noqa: E402
+from engine.runner import Engine  # noqa: E402
+from engine.workflow import Workflow, load  # noqa: E402
 from tests.server.asking import ask, outputs, post, rows, sound, until_empty  # noqa: E402
 from tests.server.claiming import claimed  # noqa: E402
 from tests.server.crashes import end_at_each_change, fail_at_each_call, kill_often  # noqa: E402
@@ -235,12 +245,65 @@ def claims(folder: Path, each: int) -> list[Row]:
     ]
 
 
+# ---------------------------------------------------------------- the cache
+
+
+def flips(folder: Path, count: int) -> list[Row]:
+    """Flip one random bit of a cache's files, ask for every result again: each must be what it was."""
+    registry, settings = installed(), read_settings(base_directory=folder, device="cpu")
+    env = make_env(settings, registry, Tiers(()))
+    workflow = load(ROOT / "workflows" / "text_to_image.json")
+    workflow = workflow.with_inputs({"Sampler.steps": 2, "Size.width": 64, "Size.height": 64})
+    stored = [id for id, node in workflow.nodes.items() if node.class_type in STORED_CLASSES]
+    random_bits, seen = random.Random(0), Counter[str]()
+    with Engine(registry, env) as engine:
+        whole = folder / "whole"
+        wanted = results(engine, workflow, stored, whole)
+        files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
+        for turn in range(count):
+            name = files[turn % len(files)]
+            shutil.copytree(whole, folder / "flipped")
+            flip(folder / "flipped" / name, random_bits)
+            again, ran = results(engine, workflow, stored, folder / "flipped")
+            shutil.rmtree(folder / "flipped")
+            seen["wrong"] += again != wanted[0]
+            seen["flips of results"] += (blob := name.parts[0] == "blobs")
+            seen["found"] += blob and ran > 0
+    found, of = seen["found"], seen["flips of results"]
+    said = f"{seen['wrong']} wrong; {found} of {of} flips in results found, the others in the table"
+    return [("R15", f"{count:,} bits flipped: 0 wrong results", said, not seen["wrong"] and found == of)]
+
+
+STORED_CLASSES = ("CLIPTextEncode", "EmptyLatentImage", "KSampler", "VAEDecode")
+
+
+def results(engine: Engine, workflow: Workflow, ids: list[str], cache: Path) -> tuple[list[str | None], int]:
+    """Digests of what nodes give with a cache on disk alone, and how many of them had to run."""
+    disk = DiskTier(cache, worth=0.0)
+    try:
+        tiers = Tiers([disk])
+        plan = engine.plan(workflow, ids, tiers=tiers)
+        run = asyncio.run(engine.finish(engine.start(plan, tiers=tiers)))
+    finally:
+        disk.close()
+    return [digest(list(run.results[id].outputs)) for id in ids], len(set(run.executed) & {*ids})
+
+
+def flip(path: Path, random_bits: random.Random) -> None:
+    """Change one bit of a file."""
+    data = bytearray(path.read_bytes())
+    if data:
+        data[random_bits.randrange(len(data))] ^= 1 << random_bits.randrange(8)
+        path.write_bytes(data)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--mutations", type=int, default=5_000)
     parser.add_argument("--queue", type=int, default=10_000)
     parser.add_argument("--claims", type=int, default=2_000, help="jobs for each of 8 processes")
+    parser.add_argument("--flips", type=int, default=1_000)
     parser.add_argument("--only", default="", help="comma list of: " + ", ".join(PARTS))
     chosen = parser.parse_args()
     found: list[Row] = []
@@ -267,6 +330,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], list[Row]]] = {
     "history": lambda base, chosen: history(base, chosen.queue),
     "stops": lambda base, _: stops(base),
     "claims": lambda base, chosen: claims(base, chosen.claims),
+    "flips": lambda base, chosen: flips(base, chosen.flips),
 }
 
 if __name__ == "__main__":
