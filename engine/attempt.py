@@ -58,6 +58,7 @@ class Attempt:
         job: Whose walks these are, for `Lane.stop_job`.
         later: Has something done on the loop's thread, from any thread.
         pinned: The rungs that its model calls are to be batched at.
+        priority: That of the job.
         ran: Whether any call was made; not when all had a blocker among their inputs.
         parked: How many of its calls wait for nodes of the run.
         walks: Its generators; whoever starts the attempt hands them to the lane.
@@ -75,6 +76,7 @@ class Attempt:
         told: Told,
         later: Callable[[Callable[[], None]], None],
         pinned: Pinned,
+        priority: int = 0,
     ) -> None:
         self.node, self.arguments = node, arguments
         self.collected = Collected(node.node, [None] * len(arguments))
@@ -87,7 +89,7 @@ class Attempt:
         self._stopping = False
         self._at = 0
         self.walks: list[Walk] = []
-        self._pinned = pinned
+        self._pinned, self._priority = pinned, priority
         self._tasks: list[asyncio.Task[Any]] = []
 
     @property
@@ -223,6 +225,7 @@ class Attempt:
             told=lambda progress: self._later(lambda: self._progress(index, progress)),
             ended=lambda value, error: self._later(lambda: self._outcome(index, value, error)),
             pinned=self._pinned.of(self.node.id, index),
+            priority=self._priority,
         )
         self.walks.append(walk)
 

@@ -47,7 +47,7 @@ def check(graph: Graph, env: Env, targets: Iterable[str] | None = None) -> Check
     choices = Choices(env)
     reported = {(p.node_id, p.input) for p in graph.problems}
     for id in reach:
-        node, found = _check_node(graph, nodes[id], choices, env, missing, reported)
+        node, found = check_node(graph, nodes[id], choices, env, missing, reported)
         nodes[id] = node
         problems += found
     order = {id: i for i, id in enumerate(graph.workflow.nodes)}
@@ -92,14 +92,21 @@ def _cycles(graph: Graph, needed: Collection[str]) -> Iterator[Problem]:
             )
 
 
-def _check_node(
+def check_node(
     graph: Graph,
     node: GraphNode,
     choices: Choices,
     env: Env,
-    missing: set[str],
-    reported: set[tuple[str, str]],
+    missing: Collection[str],
+    reported: Collection[tuple[str, str]],
 ) -> tuple[GraphNode, list[Problem]]:
+    """A node with its literals coerced, and what is wrong with it.
+
+    Args:
+        graph: Has what the node is linked to.
+        missing: Ids of nodes of unknown classes; what is linked to them is not looked at.
+        reported: Inputs, by node id and name, with a problem that was found already.
+    """
     problems: list[Problem] = []
     literals: dict[str, Any] = {}
     checked_by_node = own_names(node.node.check) if node.node.check else ()

@@ -85,6 +85,7 @@ class Settings(PackageSettings):
         temp_directory: Where previews go; default: temp in the base directory.
         cache: Folder of the disk cache, or "off".
         cache_gb: Gigabytes that the disk cache may take.
+        store: Where results are kept for engines on other machines too: a shared folder, or a URL for fsspec.
         memory_gb: Gigabytes that results may take in memory.
         device: Where models compute ("cpu", "cuda", "cuda:1"); default: a GPU if there is one.
         precision: What networks compute in: "fp32", "fp16", "bf16"; "auto" takes half on a GPU where safe.
@@ -99,6 +100,7 @@ class Settings(PackageSettings):
     temp_directory: Path | None = None
     cache: Path = Field(default_factory=_default_cache)
     cache_gb: float = Field(default=20.0, ge=0)
+    store: str | None = None
     memory_gb: float = Field(default=2.0, ge=0)
     device: str | None = None
     precision: Precision = "auto"
@@ -139,13 +141,21 @@ def settings_of(kind: type[S], flags: Mapping[str, Any]) -> S:
 
 
 def open_tiers(settings: Settings) -> Tiers:
-    """The cache tiers that the settings ask for."""
+    """The cache tiers that the settings ask for.
+
+    Raises:
+        WorkflowError: The store is none that can be used.
+    """
     tiers: list[Tier] = [MemoryTier(int(settings.memory_gb * 2**30))]
     if str(settings.cache) != "off":
         try:
             tiers.append(DiskTier(settings.cache.expanduser(), int(settings.cache_gb * 2**30)))
         except (OSError, sqlite3.OperationalError) as error:
             log.warning("the cache in %s cannot be used (%s); going on without it", settings.cache, error)
+    if settings.store is not None:
+        from engine.cache.store import StoreTier  # brings fsspec
+
+        tiers.append(StoreTier(settings.store))
     return Tiers(tiers)
 
 

@@ -2,14 +2,21 @@
 
 import os
 import re
+import socket
 import tempfile
+import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 NUMBER = re.compile(r"(?<=_)(\d{1,18})_")
 DRAFT = ".draft-"
-"""How the names of drafts begin, before their process; a server sweeps what a kill leaves of them."""
+"""How the names of drafts begin, before their machine and process; a server sweeps what a kill leaves."""
+ABANDONED_S = 86_400.0
+"""Age at which the draft of another machine, in a folder that both share, is nobody's any more."""
+MACHINE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+"""Tells the machines apart that write to one folder."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -85,7 +92,7 @@ def draft(folder: Path, suffix: str, content: bytes | Callable[[Path], object], 
     Raises:
         OSError: It cannot be written; nothing is left behind.
     """
-    fd, name = tempfile.mkstemp(prefix=f"{DRAFT}{os.getpid()}-", suffix=suffix, dir=folder)
+    fd, name = tempfile.mkstemp(prefix=f"{DRAFT}{MACHINE}-{os.getpid()}-", suffix=suffix, dir=folder)
     path = Path(name)
     try:
         if isinstance(content, bytes):
@@ -126,11 +133,13 @@ def sweep(folder: Path) -> int:
 
 
 def _is_being_written(path: Path) -> bool:
-    """Whether the process that began a draft is there still."""
-    pid = path.name.removeprefix(DRAFT).partition("-")[0]
+    """Whether the process that began a draft is there still, as far as can be seen from here."""
+    machine, _, rest = path.name.removeprefix(DRAFT).partition("-")
     try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError, OverflowError):
+        if machine != MACHINE:
+            return time.time() - path.stat().st_mtime < ABANDONED_S
+        os.kill(int(rest.partition("-")[0]), 0)
+    except (ValueError, ProcessLookupError, FileNotFoundError, OverflowError):
         return False
     except PermissionError:
         return True

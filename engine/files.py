@@ -61,12 +61,14 @@ class Files:
         items: Files and model folders that come with the program, by role and name.
         memo: Where content hashes are remembered; None hashes again each time.
         book: Where a job's output names are reserved before the files appear; None reserves none.
+        own_names: Whether no other job's names begin as this one's; they count from 1 whatever is there.
     """
 
     folders: Mapping[str, tuple[Path, ...]]
     items: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
     memo: DigestMemo | None = None
     book: NameBook | None = None
+    own_names: bool = False
     _counters: dict[Path, dict[str, int]] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -199,7 +201,7 @@ class Files:
         with self._lock:
             numbers = self._counters.get(folder)
             if numbers is None:
-                numbers = self._counters[folder] = last_numbers(folder)
+                numbers = self._counters[folder] = {} if self.own_names else last_numbers(folder)
             number = numbers.get(stem.lower(), 0)
             while True:
                 number += 1

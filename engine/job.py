@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,17 +10,17 @@ from engine import events
 from engine.asks import Asks, UpstreamError
 from engine.attempt import Attempt, Told
 from engine.cache import Result
+from engine.elsewhere import Elsewhere, Found
 from engine.expand import RunNodes
 from engine.frontier import Frontier
 from engine.graph import GraphNode
 from engine.invoke import calls, described, failed, gather
 from engine.lane import Stopped, Walk
-from engine.plan import Plan, outputs_there
+from engine.plan import Plan
 from engine.problems import NodeFailure
 from engine.running import given_to
 from engine.services import Services
-
-log = logging.getLogger(__name__)
+from engine.steps import Need, NeedAll, Subgraph
 
 AT_ONCE = 32
 """Nodes of one run that may be under way together; more would only hold memory."""
@@ -41,6 +40,7 @@ class Job:
         services: Services,
         listen: Callable[[events.Event], None],
         stop_at_failure: bool = False,
+        priority: int = 0,
     ) -> None:
         self.plan, self.services, self.listen = plan, services, listen
         self.executed: list[str] = []
@@ -49,19 +49,18 @@ class Job:
         self.cancelled = self.ended = False
         self.frontier = Frontier()
         self.cast = RunNodes(plan, services.registry, services.env)
-        self._stop_at_failure = stop_at_failure
+        self._stop_at_failure, self.priority = stop_at_failure, priority
         self._walks: list[Walk] = []
-        self._planned = frozenset(plan.runs)
         self._leaders = {plan.keys[id]: id for id in plan.runs}
         self._attempts: dict[Attempt, None] = {}
-        self._fetching = 0
         self._asks = Asks(self.frontier, self.cast, services.lane, self._demand)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._todo: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
-        self._background: set[asyncio.Future[Any]] = set()
-        self._told = Told(
-            self._complete, self._attempt_failed, self._progressed, self._asks.answer, self._blocked
+        self._told = Told(self._complete, self._attempt_failed, self._progressed, self._asked, self._blocked)
+        found = Found(
+            self._share, self._missed, self._again, self.frontier.ready.append, self._later, self._is_still
         )
+        self._elsewhere = Elsewhere(plan, services, self.cast, found, priority)
 
     # ------------------------------------------------------------ the loop
 
@@ -78,14 +77,15 @@ class Job:
                 self.services.lane.start(*self._walks)  # together: how fast the lane is decides no batch
                 self._walks.clear()
                 if self._todo.empty() and not self.frontier.ready:
-                    if not self._under_way and not self.frontier.pending:
+                    if not self.frontier.pending and not self._under_way:
                         break
-                    if self._is_knotted():
-                        self._report_knot()
+                    if self._is_still() and not self._elsewhere.may_land():
+                        if not self._elsewhere.insist():
+                            self._report_knot()
                         continue
                 (await self._todo.get())()
-            if self._background:
-                await asyncio.wait(self._background)
+            if self._elsewhere.background:
+                await asyncio.wait(self._elsewhere.background)
         finally:
             self.ended = True
             self._stop_attempts()
@@ -102,19 +102,23 @@ class Job:
 
     @property
     def _under_way(self) -> int:
-        return len(self._attempts) + self._fetching
+        return len(self._attempts) + self._elsewhere.fetching + self._elsewhere.waiting
 
     def _has_room(self) -> bool:
         """Whether another node may begin; nodes that wait for others of the run take no place."""
-        return not self.cancelled and self._under_way - self._asks.parked < AT_ONCE
+        busy = len(self._attempts) + self._elsewhere.fetching - self._asks.parked
+        return not self.cancelled and busy < AT_ONCE
 
-    def _is_knotted(self) -> bool:
-        """Whether nothing can move any more: all that is under way waits for nodes of this run."""
-        return not (self.cancelled or self._fetching) and all(a.idle for a in reversed(self._attempts))
+    def _is_still(self) -> bool:
+        """Whether nothing moves: all that is under way waits for nodes of this run, or for other jobs."""
+        if not all(a.idle for a in reversed(self._attempts)):
+            return False
+        return not (self.cancelled or self._elsewhere.coming or self.frontier.ready or not self._todo.empty())
 
     def _stop_attempts(self) -> None:
         for attempt in self._attempts:
             attempt.stop()
+        self._elsewhere.leave()
 
     def _later(self, thunk: Callable[[], None]) -> None:
         """Do something on the loop's thread, from any thread; nothing once the loop is closed."""
@@ -147,9 +151,11 @@ class Job:
             leader = self._leaders.setdefault(self.cast.keys[id], id)
             if leader != id and self._follows(id, leader):
                 stack.append(leader)
-            elif self._served(id):
+            elif self._elsewhere.has(id):
                 self.frontier.pending[id] = 1
-                self._fetch(id)
+                self._elsewhere.fetch(id)
+            elif self._elsewhere.follows(id):
+                self.frontier.pending[id] = 1
             else:
                 stack += self._await_inputs(id)
 
@@ -166,47 +172,26 @@ class Job:
             self.frontier.follow(id, leader)
         return True
 
-    def _served(self, id: str) -> bool:
-        if id in self.plan.served:
-            return True
-        key, services = self.cast.keys[id], self.services
-        if id in self._planned or services.tiers.where(key) is None:
-            return False
-        return not self.cast.nodes[id].node.is_output or outputs_there(services.tiers, key, services.env)
-
     def _await_inputs(self, id: str) -> list[str]:
         missing, lost = self.frontier.wait(self.cast.nodes[id])
         if lost is not None:
             self._lose(id, self.frontier.lost[lost])
         return missing if lost is None else []
 
-    def _fetch(self, id: str) -> None:
-        assert self._loop
-        if (found := self.services.tiers.at_hand(self.cast.keys[id])) is not None:
-            return self._share(id, *found)
-        self._fetching += 1
+    def _again(self, id: str) -> None:
+        """Nobody else makes a node's result any more."""
+        self.frontier.pending.pop(id, None)
+        self._demand(id)
 
-        def fetched(future: asyncio.Future[Any]) -> None:
-            self._todo.put_nowait(lambda: self._take_cached(id, future))
-
-        future = self._loop.run_in_executor(self.services.pool, self.services.tiers.get, self.cast.keys[id])
-        future.add_done_callback(fetched)
-
-    def _take_cached(self, id: str, future: asyncio.Future[Any]) -> None:
-        self._fetching -= 1
-        if error := future.exception():
-            log.warning("the cached result of node %s cannot be read (%s); running it", id, error)
-        found = None if error else future.result()
-        if found is None:
-            for dependency in self._await_inputs(id):
-                self._demand(dependency)
-            return
-        self._share(id, *found)
+    def _missed(self, id: str) -> None:
+        """The cache no longer has the result that it had."""
+        for dependency in self._await_inputs(id):
+            self._demand(dependency)
 
     # ------------------------------------------------------------ running a node
 
     def _dispatch(self, id: str) -> None:
-        if id not in self.frontier.pending:
+        if id not in self.frontier.pending or not self._elsewhere.may_run(id):
             return
         assert self._loop
         node = self.cast.nodes[id]
@@ -216,10 +201,14 @@ class Job:
             arguments = calls(node, gathered, given_to(node, self, self._later))
         except NodeFailure as failure:
             return self._fail(node, failure, {})
-        attempt = Attempt(node, arguments, self, self._told, self._later, self.cast.pinned)
+        attempt = Attempt(node, arguments, self, self._told, self._later, self.cast.pinned, self.priority)
         self._attempts[attempt] = None
         attempt.start(self.services.lane, self.services.pool, self._loop, self.services.pace)
         self._walks += attempt.walks
+
+    def _asked(self, attempt: Attempt, index: int, walk: Walk, ask: Need | NeedAll | Subgraph) -> None:
+        self._elsewhere.release(attempt.node.id)
+        self._asks.answer(attempt, index, walk, ask)
 
     def _progressed(self, attempt: Attempt, step: float, total: float, preview: Any) -> None:
         id = attempt.node.id
@@ -237,7 +226,9 @@ class Job:
         result = self.cast.traced(id, attempt.result, attempt.note(self.cast.made))
         if attempt.ran:
             self.executed.append(id)
-            self._store(id, result)
+            self._elsewhere.store(attempt, result)
+        else:  # blocked: the same holds in other jobs, which have to say so
+            self._elsewhere.ended(id, None)
         self.listen(events.NodeFinished(id, name, result.cost, result.ui, self.cast.display(id)))
         self._have(id, result, "run")
 
@@ -248,6 +239,7 @@ class Job:
         attempt.stop()
         id = attempt.node.id
         if isinstance(error, Stopped):
+            self._elsewhere.ended(id, None)
             self.frontier.pending.pop(id, None)
         elif isinstance(error, UpstreamError):
             self._lose(id, error.node_id)
@@ -260,20 +252,12 @@ class Job:
         self.listen(events.NodeCached(id, tier, result.ui, self.cast.display(id)))
         self._have(id, result, tier)
 
-    def _store(self, id: str, result: Result) -> None:
-        assert self._loop
-        put, key, parts = self.services.tiers.put, self.cast.keys[id], self.cast.parts[id]
-        if not self.services.tiers.slow(result):
-            return put(key, result, parts)
-        future = self._loop.run_in_executor(self.services.pool, put, key, result, parts)
-        self._background.add(future)
-        future.add_done_callback(self._background.discard)
-
     # ------------------------------------------------------------ after a node
 
     def _have(self, id: str, result: Result, tier: str) -> None:
         self.cast.trails[id] = result.trail
         self.frontier.have(id, result)
+        self._elsewhere.ended(id, result)
         self._asks.settled(id)
         for follower in self.frontier.followers(id):
             self._share(follower, result, tier)
@@ -294,6 +278,7 @@ class Job:
         """A node will have no result, nor will what waits for it."""
         failed = id == because
         for lost in self.frontier.lose(id, because):
+            self._elsewhere.ended(lost, None, failed=True)
             if not (failed and lost == id):
                 name = self.cast.nodes[lost].node.name
                 self.listen(events.NodeSkipped(self.cast.top(lost), name, self.cast.top(because)))

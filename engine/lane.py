@@ -4,7 +4,6 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
@@ -12,11 +11,10 @@ from typing import Any
 
 from engine.devices import Devices, computing, out_of_memory
 from engine.events import Event, ModelBatch, Notice
+from engine.groups import LADDER, Group, Groups, Waiting
 from engine.steps import Await, Call, Need, NeedAll, Progress, Steps, Subgraph
 
 log = logging.getLogger(__name__)
-
-LADDER = (1, 2, 4, 8, 16, 32)
 
 
 class Stopped(Exception):
@@ -33,6 +31,7 @@ class Walk:
         told: Called on the lane's thread with progress.
         ended: Called on the lane's thread with the value returned or the exception raised.
         pinned: The rung for each row that it will ask for, in order; None leaves them to the lane.
+        priority: Calls of walks with a higher one go first.
         rungs: The rung at which each row so far was computed.
         dtype: What the models that it called compute in, where they say so.
     """
@@ -43,43 +42,19 @@ class Walk:
     told: Callable[[Progress], None]
     ended: Callable[[Any, BaseException | None], None]
     pinned: Iterator[int] | None = None
+    priority: int = 0
     done: bool = False
     rungs: list[int] = field(default_factory=list)
     dtype: str = ""
 
 
-@dataclass(eq=False)
-class _Waiting:
-    """A call whose requests are being answered, in one batch or several; answers with their rungs."""
-
-    walk: Walk
-    left: int
-    answers: dict[int, tuple[Any, int]] = field(default_factory=dict)
-    failed: bool = False
-
-
-@dataclass
-class _Row:
-    request: Any
-    waiting: _Waiting
-    index: int
-
-
-@dataclass
-class _Group:
-    """Rows that may share a batch; `rung` where it is pinned."""
-
-    target: Any
-    rung: int | None
-    rows: deque[_Row] = field(default_factory=deque)
-
-
 class Lane:
     """Drives generators step by step and answers their calls in batches.
 
-    A batch goes when every generator that can move has asked for something; the group that waits longest goes
-    first, with as many rows as its largest rung holds. It is filled to the next rung of the ladder by
-    repeating its last row, so that a row's result depends on the rung and on nothing else.
+    A batch goes when every generator that can move has asked for something: of the groups with rows of the
+    highest priority one that fills its largest rung, else the one that waits longest. It is filled to the
+    next rung of the ladder with rows of lower priority, then by repeating its last row, so that a row's
+    result depends on the rung and on nothing else.
 
     Args:
         rungs: Allowed batch sizes, rising; `(1,)` runs every row alone.
@@ -94,9 +69,9 @@ class Lane:
         fixed: bool = False,
         listen: Callable[[Event], None] = lambda _: None,
     ) -> None:
-        self._devices, self._rungs, self._fixed, self._listen = devices, tuple(rungs), fixed, listen
+        self._devices, self._listen = devices, listen
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._groups: dict[tuple[Any, Hashable, int | None], _Group] = {}
+        self._groups: Groups[Walk] = Groups(rungs, fixed)
         self._walks: set[Walk] = set()
         self._thread = threading.Thread(target=self._run, name="device-lane", daemon=True)
         self._thread.start()
@@ -205,28 +180,15 @@ class Lane:
         self.resume(walk, None if error else future.result(), error)
 
     def _queue(self, walk: Walk, ask: Call) -> None:
-        waiting = _Waiting(walk, len(ask.requests))
-        pinned: Iterator[int | None] = walk.pinned or iter(())
-        keys = [(ask.target, ask.target.batch_key(r), next(pinned, None)) for r in ask.requests]
-        hash(tuple(keys))  # raises before anything is queued
+        waiting = Waiting(walk, len(ask.requests))
+        pins: Iterator[int | None] = walk.pinned or iter(())
+        rows = [(ask.target.batch_key(r), r, next(pins, None)) for r in ask.requests]
+        self._groups.add(ask.target, waiting, rows)
         walk.dtype = str(getattr(ask.target, "dtype", walk.dtype)).removeprefix("torch.")
-        for i, (key, request) in enumerate(zip(keys, ask.requests, strict=True)):
-            group = self._groups.get(key)
-            if group is None:
-                group = self._groups[key] = _Group(ask.target, key[2])
-            group.rows.append(_Row(request, waiting, i))
 
     def _batch(self) -> None:
-        """Run one batch of the group that was first to wait, and move its generators on."""
-        key, group = next(iter(self._groups.items()))
-        del self._groups[key]
-        rows: list[_Row] = []
-        while group.rows and len(rows) < (group.rung or self._rungs[-1]):
-            row = group.rows.popleft()
-            if not (row.waiting.walk.done or row.waiting.failed):
-                rows.append(row)
-        if group.rows:
-            self._groups[key] = group  # at the end: other groups have waited too
+        """Run one batch of the group whose turn it is, and move its generators on."""
+        group, rows = self._groups.next()
         if not rows:
             return
         started = time.perf_counter()
@@ -251,14 +213,9 @@ class Lane:
             waiting.walk.rungs += [rung for _, rung in told]
             self._step(waiting.walk, [answer for answer, _ in told])
 
-    def _rung(self, rows: int) -> int:
-        if self._fixed:
-            return self._rungs[-1]
-        return next(r for r in self._rungs if r >= rows)
-
-    def _answered(self, group: _Group, requests: list[Any]) -> tuple[list[Any], int]:
+    def _answered(self, group: Group[Walk], requests: list[Any]) -> tuple[list[Any], int]:
         """Answers to at most a rung of requests, and the rung; out of memory, evict and retry, then halve."""
-        target, rung = group.target, group.rung or self._rung(len(requests))
+        target, rung = group.target, group.rung or self._groups.rung(len(requests))
         answers = self._tried(target, requests, rung)
         if answers is None:
             freed = self._devices.free() // 2**20

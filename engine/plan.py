@@ -89,11 +89,28 @@ def make_plan(
     graph = checked.graph
     chosen = graph.outputs if wanted is None else wanted
     order = graph.needed(chosen)
-    parts, keys = keys_of(graph, order, env)
+    return plan_of(graph, chosen, *keys_of(graph, order, env), tiers, env)
+
+
+def plan_of(
+    graph: Graph,
+    targets: Iterable[str],
+    parts: Mapping[str, KeyParts],
+    keys: Mapping[str, str],
+    tiers: Tiers,
+    env: Env,
+) -> Plan:
+    """What the targets of a checked graph need: the walk back to what is at hand.
+
+    Args:
+        parts: Of the targets and all that is upstream of them, sources first.
+    """
+    chosen = tuple(targets)
     runs, served, lazy = _walk(graph, chosen, keys, tiers, env)
-    extra = {} if workflow.editor is None else {"workflow": workflow.editor}
-    in_order = tuple(id for id in order if id in runs)
-    return Plan(graph, tuple(chosen), parts, keys, in_order, served, tuple(sorted(lazy)), extra)
+    editor = graph.workflow.editor
+    extra = {} if editor is None else {"workflow": editor}
+    in_order = tuple(id for id in parts if id in runs)
+    return Plan(graph, chosen, parts, keys, in_order, served, tuple(sorted(lazy)), extra)
 
 
 def _walk(

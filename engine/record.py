@@ -9,7 +9,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +22,7 @@ from engine.cache import PASSING
 from engine.devices import Devices, Precision
 from engine.files import Files
 from engine.graph import GraphNode
-from engine.lane import LADDER
+from engine.groups import LADDER
 from engine.node import REQUIRED
 from engine.plan import Plan
 from engine.ports import Env, Hidden, Hint
@@ -54,7 +54,7 @@ class Surroundings:
     @property
     def digest(self) -> str:
         """Tells surroundings apart: 16 hex digits."""
-        return blake3(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest(8)
+        return blake3(json.dumps(vars(self), sort_keys=True).encode()).hexdigest(8)
 
 
 class Record(BaseModel):
@@ -131,13 +131,14 @@ class Recorder:
         made_of = {n.id: keys[n.id] for n in nodes if not n.node.is_output}
         lasting = {id: key for id, key in made_of.items() if not key.startswith(PASSING)}
         known = {id: notes[key] for id, key in lasting.items() if key in notes}
+        made = here.digest
         return Record(
             targets=ids,
             keys=lasting,
             results={id: n.digest for id, n in known.items() if n.digest},
             rungs={id: n.rungs for id, n in known.items() if n.rungs is not None},
             dtypes={id: n.dtype for id, n in known.items() if n.dtype},
-            elsewhere=tuple(id for id, n in known.items() if n.made != here.digest),
+            elsewhere=tuple(id for id, n in known.items() if n.made != made),
             files=dict(self._files(n.id for n in nodes)),
             filled={n.id: found for n in nodes if (found := filled(n))},
             seeds={n.id: found for n in nodes if (found := _seeds(n))},

@@ -11,10 +11,14 @@ from typing import Any
 
 from engine import events
 from engine.cache import Result, Tiers
+from engine.cache.disk import DiskTier
+from engine.cache.leases import Leases
 from engine.devices import Devices
 from engine.files import Files
+from engine.flights import Flights
+from engine.groups import LADDER
 from engine.job import Job
-from engine.lane import LADDER, Lane
+from engine.lane import Lane
 from engine.pace import Pace
 from engine.plan import Plan, make_plan
 from engine.ports import Env
@@ -65,7 +69,9 @@ class Engine:
     ) -> None:
         self.registry, self.env, self.tiers = registry, env, tiers or Tiers(())
         self._pool = ThreadPoolExecutor(threads or min(8, (os.cpu_count() or 2) + 2), "host")
-        self._pace = Pace()
+        self._pace, self._flights = Pace(), Flights()
+        disk = next((tier for tier in self.tiers.tiers if isinstance(tier, DiskTier)), None)
+        self._leases = Leases(disk.folder / "leases", disk.usual_cost, disk.has) if disk else None
         self._listeners: set[Callable[[events.Event], None]] = set()
         devices = env[Devices] if Devices in env else Devices("cpu")
         self._lane = Lane(devices, (1,) if exact else LADDER, listen=self._spread)
@@ -97,12 +103,29 @@ class Engine:
         stop_at_failure: bool = False,
         env: Env | None = None,
         tiers: Tiers | None = None,
+        priority: int = 0,
     ) -> Job:
-        """A job for `finish`; its `cancel` may be called from any thread once it runs."""
+        """A job for `finish`; its `cancel` may be called from any thread once it runs.
+
+        Nodes of equal key that jobs of the engine have under way together run once.
+
+        Args:
+            tiers: In place of the engine's; such a job does not wait for nodes of others.
+            priority: Model calls of jobs with a higher one go first, between any two steps of the others.
+        """
+        used = tiers or self.tiers
         services = Services(
-            self.registry, env or self.env, tiers or self.tiers, self._lane, self._pool, self._pace
+            self.registry,
+            env or self.env,
+            used,
+            self._lane,
+            self._pool,
+            self._pace,
+            self._flights,
+            self._leases,
+            used is self.tiers,
         )
-        return Job(plan, services, listen, stop_at_failure)
+        return Job(plan, services, listen, stop_at_failure, priority)
 
     async def finish(self, job: Job) -> Run:
         """Run a job to its end; several may be awaited together and then share model batches."""

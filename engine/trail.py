@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, repeat
 from typing import Any, TypeAlias
 
 Rungs: TypeAlias = int | list[list[list[int]]]
 """The rungs of a node's model calls, row by row: one number where all are equal, else for each of its calls a
 list of runs [rung, rows]."""
+ALONE = 0
+"""In place of a rung: the rows of a call are batched among themselves only, at the rung that fits them."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,19 @@ def unpacked(rungs: Rungs, call: int) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Pinned:
-    """The rungs that model calls are to be batched at, by node id; put into the run's `Env` by a replay."""
+    """The rungs that model calls are to be batched at, by node id; put into a run's `Env`.
+
+    Args:
+        rungs: Of nodes of the workflow; `ALONE` for calls that share their batches with nothing else.
+        otherwise: The rung of every row of other nodes, those that running nodes add among them; None
+            leaves it to the lane.
+    """
 
     rungs: Mapping[str, Rungs] = field(default_factory=dict)
+    otherwise: int | None = None
 
     def of(self, id: str, call: int) -> Iterator[int] | None:
         """The rungs of a node's call, or None where it may have any."""
-        return unpacked(self.rungs[id], call) if id in self.rungs else None
+        if id in self.rungs:
+            return unpacked(self.rungs[id], call)
+        return None if self.otherwise is None else repeat(self.otherwise)

@@ -65,7 +65,11 @@ def serve(
         bool, typer.Option("--allow-anonymous", help="Listen on other addresses without a token.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(help="Worker processes; 0 runs jobs in the server's own.  \\[default: 0]")
+        str | None,
+        typer.Option(
+            metavar="N|ray",
+            help="Worker processes; 0 runs jobs in the server's own, ray on a Ray cluster.  \\[default: 0]",
+        ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, …  \\[default: a GPU if there is one]")
@@ -146,6 +150,7 @@ def _set_up_logs(as_json: bool, debug: bool) -> None:
 
 
 def _run(settings: Any, server: Any) -> None:
+    from rich.markup import escape
     from sqlalchemy.exc import SQLAlchemyError
 
     from engine.cli.say import people
@@ -164,7 +169,7 @@ def _run(settings: Any, server: Any) -> None:
         people.print(f"[red]{error}[/]; stop it, or use another --base-directory")
         raise typer.Exit(3) from error
     except SQLAlchemyError as error:
-        people.print(f"[red]the queue's database cannot be opened:[/] {error}")
+        people.print(f"[red]the queue's database cannot be opened:[/] {escape(str(error))}")
         raise typer.Exit(2) from error
     except OSError as error:
         people.print(f"[red]cannot listen on {server.host}:{server.port}:[/] {error.strerror or error}")

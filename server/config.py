@@ -1,7 +1,7 @@
 """The server's settings: the `[server]` table of `latentgraph.toml`, `LATENTGRAPH_SERVER_…`, flags."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -31,7 +31,8 @@ class ServerSettings(PackageSettings):
         history_days: Days that finished jobs are kept.
         database: SQLAlchemy URL of the queue; default: SQLite in `user` under the base directory.
         jobs_at_once: Jobs that a worker runs together.
-        workers: Worker processes; 0 runs jobs in the server's own process.
+        workers: Worker processes; 0 runs jobs in the server's own process, "ray" on a Ray cluster.
+        ray_cpus: CPUs that a worker on Ray takes; default: one beside its GPU, without GPUs all of a node's.
         custom_nodes: Folders of custom node packs, which are code that will be run; none by default.
         input_urls: Hosts that inputs may be fetched from by URL; none by default.
         webhook_secret: Key that webhooks are signed with.
@@ -61,7 +62,8 @@ class ServerSettings(PackageSettings):
     history_days: float = Field(default=30, ge=0)
     database: str | None = None
     jobs_at_once: int = Field(default=1, ge=1, le=64)
-    workers: int = Field(default=0, ge=0, le=64)
+    workers: Annotated[int, Field(ge=0, le=64)] | Literal["ray"] = 0
+    ray_cpus: float | None = Field(default=None, gt=0)
     custom_nodes: tuple[Path, ...] = ()
     input_urls: tuple[str, ...] = ()
     webhook_secret: str | None = None

@@ -102,6 +102,10 @@ class Streams:
         """The stream of a job that has told something since the server started."""
         return self._live.get(job_id) or self._ended.get(job_id)
 
+    def waits(self, job_id: str) -> bool:
+        """Whether a job's end was not told yet."""
+        return job_id in self._live
+
     def begin(self, job_id: str, attempt: int) -> Stream:
         """The stream of a job that waits or runs; that of an earlier attempt goes on, a retry counts on."""
         if job_id not in self._live:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.cache import KeyParts, Result, Tier, Tiers
+from engine.devices import Devices
 from engine.events import Event
 from engine.files import Files
 from engine.folders import content_hash
@@ -18,9 +19,11 @@ from engine.ports import Env
 from engine.problems import WorkflowError
 from engine.runner import Engine
 from engine.running import RunInfo
+from engine.trail import Pinned
 from engine.workflow import Workflow, from_json
 from server.admission import FEW
 from server.queue.jobs import Ending, Job, failure
+from server.queue.postgres import patiently
 from server.queue.store import Queue
 from server.telling import Message, Place, Telling
 
@@ -67,9 +70,11 @@ class Running:
         tiers = self._engine.tiers
         if self.job.options.get("no_cache"):
             tiers = Tiers([_Forgetful(t) for t in tiers.tiers])
-        files = self._engine.env[Files]
+        files = _files_of(self.job, self._engine.env[Files], self._queue)
         info = RunInfo(self.job.id, _hidden(self.job))
-        env = self._engine.env.with_(replace(files, book=Book(self._queue, self.job)), info)
+        env = self._engine.env.with_(files, info)
+        if pinned := _pinned(self.job):
+            env = env.with_(pinned)
         telling = Telling(self.job, self._send, lambda id: Place(id, None, id))
         try:
             plan = await self._planned(env, tiers)
@@ -88,21 +93,29 @@ class Running:
             telling.tell(event)
             self._observe(event)
 
-        run = self._engine.start(plan, tell, stop_at_failure=True, env=env, tiers=tiers)
+        run = self._engine.start(
+            plan,
+            tell,
+            stop_at_failure="batch" not in self.job.options,
+            env=env,
+            tiers=tiers,
+            priority=self.job.priority,
+        )
         with self._lock:
             self._run = run
             if self._cancelled:
                 run.cancel()
         done = await self._engine.finish(run)
-        return telling.ending(done.status, tuple(_files(files, done.outputs))), telling.held
+        ending = telling.ending(done.status, tuple(_files(files, done.outputs)))
+        return replace(ending, device=env[Devices].device), telling.held
 
     async def _planned(self, env: Env, tiers: Tiers) -> Plan:
-        """The plan; that of a long workflow is made on another thread, so that others are not held up."""
+        """The plan; one that may take long is made on another thread, so that others are not held up."""
 
         def planned() -> Plan:
             return self._engine.plan(_workflow(self.job), self.job.targets, env=env, tiers=tiers)
 
-        if len(self.job.prompt) <= FEW:
+        if len(self.job.prompt) <= FEW and not tiers.far:
             return planned()
         return await asyncio.get_running_loop().run_in_executor(None, planned)
 
@@ -119,7 +132,7 @@ class Book:
         """The path that an earlier attempt reserved for this content in `folder`, its name beginning so."""
         with self._lock:
             if self._earlier is None:
-                self._earlier = self._queue.reserved(self._job)
+                self._earlier = patiently(self._queue.engine, lambda: self._queue.reserved(self._job))
             for path, content in self._earlier.items():
                 if content == sha256 and Path(path).parent == folder and Path(path).name.startswith(stem):
                     del self._earlier[path]
@@ -128,7 +141,7 @@ class Book:
 
     def reserve(self, path: str, sha256: str) -> None:
         """Note, lastingly, that a file of this content will appear at this path."""
-        self._queue.reserve(self._job, path, sha256).result()
+        patiently(self._queue.engine, lambda: self._queue.reserve(self._job, path, sha256).result())
 
 
 class _Forgetful:
@@ -154,6 +167,39 @@ class _Forgetful:
 
 def _workflow(job: Job) -> Workflow:
     return from_json(dict(job.prompt), f"job {job.id}")
+
+
+def _pinned(job: Job) -> Pinned | None:
+    """The rungs of its nodes, where a batch has fixed them; clients of the server cannot."""
+    found = job.options.get("pinned")
+    if isinstance(found, dict) and all(type(rung) is int and rung >= 0 for rung in found.values()):
+        return Pinned(found, otherwise=int(job.options.get("otherwise", 0)))
+    return None
+
+
+def _files_of(job: Job, files: Files, queue: Queue) -> Files:
+    """The files of its run: a job of a batch brings its output folder, and files named by path.
+
+    Its names are its own. Where one driver sees all workers end, it removes what they leave, and none need be
+    reserved: that is a commit less for each file.
+    """
+    options, book = job.options, Book(queue, job)
+    if "batch" not in options:
+        return replace(files, book=book)
+    items = {role: {**files.items.get(role, {}), **_paths(found)} for role, found in options["items"].items()}
+    folders = {**files.folders, "output": (Path(options["output"]),)}
+    return replace(
+        files,
+        folders=folders,
+        items={**files.items, **items},
+        book=book if options["shared"] else None,
+        own_names=True,
+        _counters={},
+    )
+
+
+def _paths(named: Mapping[str, str]) -> dict[str, Path]:
+    return {name: Path(path) for name, path in named.items()}
 
 
 def _extra(job: Job) -> Mapping[str, Any]:

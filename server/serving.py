@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -26,6 +27,7 @@ from server.compat.packs import Packs
 from server.compat.prompt_server import PromptServer
 from server.config import ServerSettings
 from server.connections import limit_connections, make_runner, most_connections
+from server.elsewhere import Elsewhere
 from server.hub import Hub
 from server.live import Streams
 from server.lock import Lock
@@ -34,6 +36,7 @@ from server.object_info import Foreign, Info
 from server.packs import WebPack
 from server.previews import from_pack
 from server.queue.opening import open_database
+from server.queue.owners import recover_lost
 from server.queue.store import Queue
 from server.state import State
 from server.webhooks import Webhooks
@@ -69,7 +72,7 @@ async def started(
         assembly = stack.enter_context(assembled(settings, server, registry))
         engine = assembly.engine
         _prepare(engine.env[Files], settings.base_directory / "user")
-        for id in await asyncio.wrap_future(queue.recover(all_owners=server.database is None)):
+        for id in await asyncio.to_thread(_recovered, queue, server):
             log.error("job %s was given up: the process ended each time it was begun", id)
         queue.recount()
         hub = Hub()
@@ -92,13 +95,22 @@ async def started(
         stack.callback(logging.getLogger().removeHandler, state.logs)
         _attach_packs(state)
         workers.start()
-        tidying = asyncio.get_running_loop().create_task(_tidy(state))
+        tasks = [_tidy(state)]
+        if server.database is not None:  # others may take jobs from there
+            tasks.append(Elsewhere(queue, workers).run())
+        running = [asyncio.get_running_loop().create_task(task) for task in tasks]
         try:
             yield state
         finally:
-            tidying.cancel()
+            for task in running:
+                task.cancel()
             await workers.stop()
             await hub.close()
+
+
+def _recovered(queue: Queue, server: ServerSettings) -> list[str]:
+    """Put back what ran when the last server ended; a database that is named may have other workers."""
+    return recover_lost(queue) if server.database else queue.recover(all_owners=True).result()
 
 
 def foreign_of(packs: Packs) -> Foreign:
@@ -119,6 +131,12 @@ def working(settings: Settings, server: ServerSettings, told: Told) -> Iterator[
         stack.callback(queue.close)
         assembly = stack.enter_context(assembled(settings, server))
         yield Worker(assembly.engine, queue, told, server.jobs_at_once)
+
+
+def settled() -> None:
+    """Leave what was loaded at the start out of garbage collections: a full one stopped all for 180 ms."""
+    gc.collect()
+    gc.freeze()
 
 
 def _attach_packs(state: State) -> None:
@@ -158,7 +176,7 @@ async def _tidy(state: State) -> None:
             await asyncio.wrap_future(
                 state.queue.prune(state.server.history_entries, state.server.history_days)
             )
-            await asyncio.wrap_future(state.queue.recover(all_owners=False))
+            await asyncio.to_thread(recover_lost, state.queue)
             await asyncio.to_thread(state.queue.recount)
             await asyncio.wrap_future(Assets(state.queue, state.files).sweep())
         except SQLAlchemyError as error:
@@ -185,6 +203,7 @@ async def serve(settings: Settings, server: ServerSettings, ready: Callable[[str
             await web.TCPSite(runner, host.strip(), server.port, backlog=1024).start()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _told_to_stop, stop)
+        settled()
         ready(f"http://{_shown(server.host.split(',')[0].strip())}:{_port(runner, server.port)}")
         delivering = loop.create_task(Webhooks(state).run())
         await stop.wait()

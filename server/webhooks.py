@@ -93,7 +93,8 @@ class Webhooks:
         due = select(webhooks.c.id).where(webhooks.c.next <= now).order_by(webhooks.c.next).limit(most)
         if not await asyncio.to_thread(self._state.queue.read, lambda c: c.scalar(due)):
             return []
-        claim = update(webhooks).where(webhooks.c.id.in_(due)).values(next=now + _CLAIM_S)
+        still = webhooks.c.next <= now  # looked at again where another server has claimed it meanwhile
+        claim = update(webhooks).where(webhooks.c.id.in_(due), still).values(next=now + _CLAIM_S)
         old = delete(webhooks).where(webhooks.c.next.is_(None), webhooks.c.created < now - KEPT_S)
 
         def write(connection: Connection) -> list[Mapping[str, Any]]:

@@ -3,11 +3,8 @@
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 import sqlite3
 import threading
-import uuid
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,14 +16,19 @@ from engine.events import Event
 from engine.runner import Engine
 from server.assembly import freed
 from server.queue.jobs import Ending, Job, failure
-from server.queue.store import Queue
+from server.queue.owners import new_owner
+from server.queue.postgres import brief
+from server.queue.store import Leased, Queue
 from server.running import Running
 from server.telling import Message
+from server.turn import Turn
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 LOOK_S = 1.0
 """Seconds after which a worker looks for jobs that nobody told it of."""
+URGENT_S = 0.1
+"""Seconds after which one that has no place left looks for a more urgent job that it was told of."""
 BEAT_S = 5.0
 
 
@@ -50,13 +52,13 @@ class Told:
 
 
 class Worker:
-    """Runs jobs of the queue until it is stopped, `at_once` together.
+    """Runs jobs of the queue until it is stopped, `at_once` together, and one more that is more urgent.
 
     Its loop runs on a thread of its own, so that no request waits for a node.
     """
 
     def __init__(self, engine: Engine, queue: Queue, told: Told, at_once: int = 1) -> None:
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.owner = new_owner()
         self._engine, self._queue, self._told = engine, queue, told
         self._running: dict[str, Running] = {}
         self._at_once = at_once
@@ -64,7 +66,7 @@ class Worker:
         """Those that take a place; one whose end cannot be recorded yet takes none."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
-        self._more = self._napping = self._stopping = False
+        self._more = self._napping = self._stopping = self._cut_off = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._main, name="worker", daemon=True)
 
@@ -129,10 +131,9 @@ class Worker:
         beating = self._task(self._beat())
         while not self._stopping:
             self._wake.clear()
-            self._more = False
-            if not self._room:
-                await self._wake.wait()
-            elif not await self._lease():
+            if self._room <= 0:
+                await self._make_way()
+            elif not await self._lease(self._room):
                 await self._nap()
         beating.cancel()
         if left := self._tasks - {beating}:
@@ -141,39 +142,61 @@ class Worker:
     async def _nap(self) -> None:
         self._napping = True
         if not (self._more or self._stopping):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
-                    await self._wake.wait()
+            await self._woken(LOOK_S)
         self._napping = False
+
+    async def _woken(self, seconds: float) -> bool:
+        """Wait so long at most; whether it was woken."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await self._wake.wait()
+        return False
+
+    async def _make_way(self) -> None:
+        """While all places are taken, look now and then for a job more urgent than all that run."""
+        for _ in range(round(LOOK_S / URGENT_S)):
+            if await self._woken(URGENT_S):
+                return
+            if self._more:
+                break
+        if not self._stopping and self._room <= 0:
+            await self._lease(1, max(r.job.priority for r in self._busy))
 
     @property
     def _room(self) -> int:
-        """Jobs that it may take."""
+        """Jobs that it may take; below 0 where one overtakes the others."""
         return 0 if self._stopping else self._at_once - len(self._busy)
 
-    async def _lease(self) -> bool:
-        """Take as many jobs as there is room for; whether there were any."""
+    async def _lease(self, most: int, above: int | None = None) -> bool:
+        """Take jobs; whether there were any."""
+        self._more = False
         try:
-            leased = await asyncio.wrap_future(self._queue.lease(self.owner, self._room))
+            leased = await asyncio.wrap_future(self._queue.lease(self.owner, most, above))
         except Exception as error:  # whatever it is, the worker goes on
-            log.error("no job can be taken from the queue: %s", error)
+            self._complain("no job can be taken from the queue, trying on", error)
             return False
+        if self._cut_off:
+            log.warning("the queue answers again")
+            self._cut_off = False
         self._begin(leased)
         return bool(leased)
 
-    def _begin(self, leased: Iterable[Job]) -> None:
+    def _begin(self, leased: Iterable[Job], turn: Turn | None = None) -> None:
+        """Run jobs; what they tell is told in its turn."""
+        told = self._told
+        if turn is not None:
+            told = Told(**{name: turn.of(tell) for name, tell in vars(told).items()})
         for job in leased:
-            running = Running(job, self._engine, self._queue, self._told.message, self._told.event)
+            running = Running(job, self._engine, self._queue, told.message, told.event)
             self._running[job.id] = running
             self._busy.add(running)
-            self._told.taken(job)
+            told.taken(job)
             self._task(self._one(running))
 
-    def _leave(self, running: Running, leased: Iterable[Job] = ()) -> None:
-        """Its place is the next one's."""
+    def _leave(self, running: Running) -> None:
+        """Its place is free."""
         self._busy.discard(running)
-        self._begin(leased)
-        if self._room:
+        if self._room > 0:
             self._wake.set()
 
     async def _one(self, running: Running) -> None:
@@ -194,25 +217,42 @@ class Worker:
                 del self._running[job.id]
 
     async def _end(self, running: Running, ending: Ending, held: list[Message]) -> None:
-        """Commit what became of a job, and with it that another is begun; then tell it."""
+        """Commit what became of a job, and with it that another is begun; then tell it.
+
+        The other one begins while the disk syncs the end, and is told of after it.
+        """
         job = running.job
         if running.putting_back and ending.status == "cancelled":
             if await self._committed(running, lambda: self._queue.release(job, paused=not self._stopping)):
                 self._told.put_back(job)
             return
 
-        def change() -> "Future[tuple[bool, list[Job]]]":
-            most = 1 if running in self._busy and not self._stopping else 0
-            return self._queue.finish_and_lease(job, ending, most)
+        loop, turn = asyncio.get_running_loop(), Turn()
 
-        done, leased = await self._committed(running, change) or (False, [])
+        def begin(leased: list[Job]) -> None:
+            self._busy.discard(running)
+            self._begin(leased, turn)
+
+        def early(found: Leased) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it is put back with the others
+                loop.call_soon_threadsafe(begin, found[1])
+
+        def change() -> "Future[Leased]":
+            others = self._busy - {running}
+            if running not in self._busy or self._stopping:
+                return self._queue.finish_and_lease(job, ending, 0)
+            above = max(r.job.priority for r in others) if len(others) >= self._at_once else None
+            return self._queue.finish_and_lease(job, ending, 1, above, early)
+
+        done, _ = await self._committed(running, change) or (False, [])
         try:
             if done:
                 for message in held:
                     self._told.message(message)
                 self._told.ended(job, ending)
         finally:
-            self._leave(running, leased)
+            turn.come()
+            self._leave(running)
 
     async def _committed(self, running: Running, change: Callable[[], "Future[T]"]) -> T | None:
         """What a change gave that was committed, however long the disk is full; None where it stops first."""
@@ -222,7 +262,9 @@ class Worker:
                 return await asyncio.wrap_future(change())
             except (SQLAlchemyError, sqlite3.Error) as error:
                 if not complained:
-                    log.error("the end of job %s cannot be recorded, trying on: %s", running.job.id, error)
+                    log.error(
+                        "the end of job %s cannot be recorded, trying on: %s", running.job.id, brief(error)
+                    )
                 complained = True
             self._leave(running)  # others go on meanwhile
             if self._stopping:
@@ -233,10 +275,16 @@ class Worker:
         while True:
             await asyncio.sleep(BEAT_S)
             try:
-                for id in await asyncio.wrap_future(self._queue.beat(self.owner)):
+                for id in await asyncio.wrap_future(self._queue.beat(self.owner, list(self._running))):
                     self.cancel(id)
             except Exception as error:  # as above
-                log.warning("the leases could not be renewed: %s", error)
+                self._complain("the leases cannot be renewed, trying on", error)
+
+    def _complain(self, what: str, error: Exception) -> None:
+        """Once, until the queue answers again."""
+        if not self._cut_off:
+            log.error("%s: %s", what, brief(error))
+        self._cut_off = True
 
     def _task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)

@@ -9,17 +9,19 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from engine.config import Settings
 from engine.drafts import sweep
 from engine.files import Files
 from engine.runner import Engine
+from server.attended import Attended
 from server.config import ServerSettings
 from server.hub import Hub
 from server.live import Streams
 from server.metrics import Metrics
 from server.previews import Picture, described, encoded, plain
-from server.processes import ProcessWorker
+from server.processes import apart_workers
 from server.queue.jobs import Ending, Job
 from server.queue.store import Queue
 from server.telling import Message
@@ -48,10 +50,11 @@ class Workers:
         self._queue, self._hub, self.streams, self._server = queue, hub, streams, server
         self._metrics, self._files = metrics, engine.env[Files]
         told = Told(self._message, self._taken, self._ended, self._put_back, metrics.event)
-        self._workers: list[Worker | ProcessWorker] = [
-            ProcessWorker(settings, server, told, self._lost) for _ in range(server.workers)
-        ] or [Worker(engine, queue, told, server.jobs_at_once)]
-        self._apart = server.workers > 0
+        apart = apart_workers(settings, server, told, self._lost)
+        self._workers: list[Worker] | list[Attended] = apart or [
+            Worker(engine, queue, told, server.jobs_at_once)
+        ]
+        self._apart = bool(apart)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outbox: deque[Callable[[], None]] = deque()
         self._woken = self._waits = False
@@ -103,6 +106,17 @@ class Workers:
             self.streams.begin(id, 0).add("status", {"status": "cancelled"})
             self.streams.end(id)
         self.tell_status()
+
+    def untold(self, ids: Iterable[str]) -> set[str]:
+        """Those of some jobs that this server was given, whose end nobody was told of."""
+        ending = {*self.running, *self._behind, *self._estimating}
+        return {id for id in ids if self.streams.waits(id)} - ending
+
+    def ended_elsewhere(self, job: Job, ending: Ending, messages: Iterable[Message]) -> None:
+        """Tell the end of a job that another process ran; on the event loop's thread."""
+        for message in messages:
+            self._pass_on(message)
+        self._over(job, ending, counted=True)
 
     def free(self, results: bool) -> dict[str, int]:
         """Unload models, and drop results that are kept in memory if asked to; gives the bytes freed."""
@@ -180,8 +194,13 @@ class Workers:
             sweep(self._files.folders[role][0])
         for owner in {job.owner for job in jobs}:
             self._queue.recover(owner=owner).result()
+        self._queue.recount()
         for job in jobs:
-            self._put_back(job)
+            now = self._queue.job(job.id)
+            if now is not None and now.ending is not None:  # its end was committed, and not told any more
+                self._in_turn(job.id, partial(self._over, job, now.ending, counted=True), last=True)
+            else:
+                self._put_back(job)
         self._later(self.wake)
 
     def _put_back(self, job: Job) -> None:
@@ -263,8 +282,8 @@ class Workers:
         self.streams.begin(job.id, job.attempt).add("status", {"status": "running"})
         self.tell_status(remaining)
 
-    def _over(self, job: Job, ending: Ending) -> None:
-        if self._apart:
+    def _over(self, job: Job, ending: Ending, counted: bool = False) -> None:
+        if self._apart and not counted:
             self._queue.remaining -= 1  # another process counted its end
         if stream := self.streams.of(job.id):
             stream.add("status", {"status": ending.status})

@@ -1,4 +1,4 @@
-"""Results of nodes by key: what a tier promises, and the tiers in order (memory, then disk)."""
+"""Results of nodes by key: what a tier promises, and the tiers in order (memory, disk, store)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -81,6 +81,12 @@ class Tiers:
 
     def __init__(self, tiers: Iterable[Tier]) -> None:
         self.tiers = tuple(tiers)
+        self._quick = tuple(tier for tier in self.tiers if tier.quick)
+
+    @property
+    def far(self) -> bool:
+        """Whether `where` may take long: it asks other machines."""
+        return any(getattr(tier, "far", False) for tier in self.tiers)
 
     def where(self, key: str) -> str | None:
         """The name of the first tier that has the key, or None."""
@@ -96,10 +102,14 @@ class Tiers:
                 return result, tier.name
         return None
 
+    def is_at_hand(self, key: str) -> bool:
+        """Whether a tier that answers at once has it."""
+        return any(tier.has(key) for tier in self._quick)
+
     def at_hand(self, key: str) -> tuple[Result, str] | None:
         """The same, from the tiers that answer at once; None does not mean that there is none."""
-        for tier in self.tiers:
-            if tier.quick and (result := tier.get(key)) is not None:
+        for tier in self._quick:
+            if (result := tier.get(key)) is not None:
                 return result, tier.name
         return None
 
@@ -107,7 +117,13 @@ class Tiers:
         """Whether `put` would take more than a moment."""
         return any(tier.slow(result) for tier in self.tiers)
 
-    def put(self, key: str, result: Result, parts: KeyParts) -> None:
-        """Keep a result in every tier."""
-        for tier in self.tiers:
+    def keep(self, key: str, result: Result, parts: KeyParts) -> None:
+        """Keep a result in the tiers that answer at once."""
+        for tier in self._quick:
             tier.put(key, result, parts)
+
+    def put(self, key: str, result: Result, parts: KeyParts) -> None:
+        """Keep a result in the other tiers."""
+        for tier in self.tiers:
+            if not tier.quick:
+                tier.put(key, result, parts)

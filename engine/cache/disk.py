@@ -8,9 +8,10 @@ from pathlib import Path
 
 from engine.cache import PASSING, KeyParts, Result
 from engine.cache.blobs import Blobs
-from engine.cache.codec import NotStorable, decode, encode
+from engine.cache.codec import NotStorable
+from engine.cache.stored import from_bytes, is_worth, to_bytes
 from engine.cache.table import Table
-from engine.trail import Trail, from_json
+from engine.trail import Trail
 
 PUT = """
 INSERT INTO actions VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
@@ -80,20 +81,16 @@ class DiskTier:
         rows = self._table.rows("SELECT cost, used, parts FROM actions WHERE key = ?", key)
         try:
             ((cost, used, parts),) = rows
-            value = decode(data)
-            trail = json.loads(parts).get("trail")
-            result = Result(
-                tuple(value["outputs"]), value["ui"], float(cost), from_json(trail) if trail else None
-            )
-            if time.time() - float(used) > TOUCH_SECONDS:
+            result = from_bytes(data, cost, json.loads(parts).get("trail"))
+            if result is not None and time.time() - float(used) > TOUCH_SECONDS:
                 self._table.write("UPDATE actions SET used = ? WHERE key = ?", time.time(), key)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return None  # of another version, or of a pack that is not loaded
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return None  # a damaged row
         return result
 
     def slow(self, result: Result) -> bool:
         """Whether it is worth a blob: it took long to compute, or shows files that will stay."""
-        return result.cost >= self._worth or bool(result.ui and not _shows_temporary(result))
+        return is_worth(result, self._worth)
 
     def put(self, key: str, result: Result, parts: KeyParts) -> None:
         """Store a result if it has a codec and is worth it; else note its key parts only."""
@@ -185,7 +182,7 @@ class DiskTier:
     def _stored(self, result: Result) -> tuple[str | None, int]:
         """The blob of a result and its size; None where it has no codec, or no place."""
         try:
-            data = encode({"outputs": list(result.outputs), "ui": dict(result.ui)})
+            data = to_bytes(result)
             return (self._blobs.store(data), len(data)) if len(data) <= self._budget else (None, 0)
         except (NotStorable, RecursionError):
             return None, 0
@@ -217,9 +214,3 @@ class DiskTier:
 def _parts_json(parts: KeyParts, trail: Trail | None) -> str:
     said = {"literals": dict(parts.literals), "links": dict(parts.links), "other": parts.other}
     return json.dumps(said | ({"trail": trail.as_json()} if trail else {}))
-
-
-def _shows_temporary(result: Result) -> bool:
-    """Whether it shows files that are gone when the program next starts."""
-    entries = (e for entries in result.ui.values() for e in entries)
-    return any(isinstance(e, dict) and e.get("type") == "temp" for e in entries)

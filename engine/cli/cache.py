@@ -1,12 +1,12 @@
 """`latentgraph cache`: what the disk cache holds, whether it is sound, and how to empty it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from engine.cache.disk import DiskTier, Stats
 from engine.cli.say import line, people
-from engine.config import open_tiers, read_settings
+from engine.config import Settings, open_tiers, read_settings
 from engine.problems import Problem, WorkflowError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -23,9 +23,15 @@ def register(app: typer.Typer) -> None:
 
 @group.command()
 def stats(as_json: Json = False) -> None:
-    """Say how many results are stored and how much room they take."""
-    disk = _disk()
-    _say(disk, disk.stats(), as_json, "")
+    """Say how many results are stored and how much room they take; those of a shared store too."""
+    settings = read_settings()
+    if settings.store is None or str(settings.cache) != "off":
+        disk = _disk()
+        _say(disk, disk.stats(), as_json, "", **_shared(settings))
+    elif as_json:
+        line(_shared(settings))
+    else:
+        people.print(_said(**_shared(settings)))
 
 
 @group.command()
@@ -54,12 +60,35 @@ def _disk() -> DiskTier:
     )
 
 
-def _say(disk: DiskTier, found: Stats, as_json: bool, note: str) -> None:
+def _shared(settings: Settings) -> dict[str, Any]:
+    """What is said of the shared store, if there is one."""
+    if settings.store is None:
+        return {}
+    from engine.cache.store import StoreTier
+
+    store = StoreTier(settings.store)
+    found = store.stats()
+    return {
+        "store": store.url,
+        "store_results": found and found.results,
+        "store_bytes": found and found.bytes,
+    }
+
+
+def _said(store: str, store_results: int | None, store_bytes: int | None) -> str:
+    if store_results is None or store_bytes is None:
+        return f"{store}: does not answer"
+    return f"{store}: {store_results} results, {store_bytes / 2**20:.1f} MB, shared"
+
+
+def _say(disk: DiskTier, found: Stats, as_json: bool, note: str, **shared: Any) -> None:
     disk.close()
     if as_json:
-        line({"folder": str(disk.folder), **vars(found)})
+        line({"folder": str(disk.folder), **vars(found), **shared})
         return
     people.print(
         f"{disk.folder}: {found.results} results, "
         f"{found.bytes / 2**20:.1f} MB of {found.budget / 2**30:.0f} GB" + (f"; {note}" if note else "")
     )
+    if shared:
+        people.print(_said(**shared))

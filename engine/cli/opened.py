@@ -1,6 +1,5 @@
 """What the commands open: the workflow (with inputs set), the registry, the cache, the engine."""
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from typing import Any
 from engine.cache import Tiers
 from engine.cache.disk import DiskTier
 from engine.config import Settings, make_env, open_tiers
-from engine.node import Value
+from engine.inputs import content_of, input_of, named_file, value_of
 from engine.plan import Plan
-from engine.ports import Env, OneOf
+from engine.ports import Env
 from engine.problems import Problem, WorkflowError, nearest
 from engine.registry import Registry, installed
 from engine.runner import Engine
@@ -66,6 +65,23 @@ def find_workflow(name: str, registry: Registry) -> Path:
     raise WorkflowError([Problem("unreadable", f"there is no file {name}", hint=hint)])
 
 
+def with_settings(
+    name: str, registry: Registry, sets: Iterable[str] = ()
+) -> tuple[Workflow, dict[str, dict[str, Path]], list[Problem]]:
+    """A workflow by path or shipped name, with `NODE.INPUT=VALUE` settings applied.
+
+    Returns:
+        The workflow, the files that settings name by path (by role), what is wrong with the settings.
+
+    Raises:
+        WorkflowError: It cannot be read.
+    """
+    workflow = load(find_workflow(name, registry))
+    problems: list[Problem] = []
+    values, items = _settings(sets, workflow, registry, problems)
+    return workflow.with_inputs(values), items, problems
+
+
 @contextmanager
 def opened(name: str, settings: Settings, sets: Iterable[str] = ()) -> Iterator[Opened]:
     """A workflow by path or shipped name, with `NODE.INPUT=VALUE` settings applied, and its surroundings.
@@ -74,10 +90,7 @@ def opened(name: str, settings: Settings, sets: Iterable[str] = ()) -> Iterator[
         WorkflowError: It cannot be read; what is wrong with the settings stands in `problems`.
     """
     registry = installed()
-    workflow = load(find_workflow(name, registry))
-    problems: list[Problem] = []
-    values, items = _settings(sets, workflow, registry, problems)
-    workflow = workflow.with_inputs(values)
+    workflow, items, problems = with_settings(name, registry, sets)
     tiers = open_tiers(settings)
     try:
         yield Opened(workflow, registry, make_env(settings, registry, tiers, items), tiers, tuple(problems))
@@ -100,49 +113,12 @@ def _settings(
                 Problem("bad_setting", f"--set {text!r} has no '='", hint="write NODE.INPUT=VALUE")
             )
             continue
-        before = len(problems)
-        port = _port(name, workflow, registry, problems)
-        value = _value(raw, port, problems)
-        one_of = port.fact(OneOf) if port else None
-        if one_of and one_of.role and isinstance(value, str) and Path(value).exists():
-            items.setdefault(one_of.role, {})[value] = Path(value).resolve()
-        if len(problems) == before:
-            values[name] = value
+        found = input_of(name, workflow, registry)
+        value = content_of(raw[1:]) if raw.startswith("@") else raw
+        problems += [x for x in (found, value) if isinstance(x, Problem)]
+        if isinstance(found, Problem) or isinstance(value, Problem):
+            continue
+        values[name] = value = value_of(value, found.port)
+        if file := named_file(value, found.port):
+            items.setdefault(file[0], {})[value] = file[1]
     return values, items
-
-
-def _port(name: str, workflow: Workflow, registry: Registry, problems: list[Problem]) -> Value | None:
-    found = workflow.find(name)
-    if isinstance(found, Problem):
-        problems.append(found)
-        return None
-    id, port = found
-    declared = registry.nodes.get(workflow.nodes[id].class_type)
-    if declared is None:
-        return None
-    value = declared.input(port)
-    if value is None:
-        known = [v.name for v in declared.inputs]
-        hint = nearest(port, known) or f"its inputs are {', '.join(known)}"
-        problems.append(
-            Problem("bad_setting", f"{declared.name} has no input {port!r}", id, declared.name, port, hint)
-        )
-    return value
-
-
-def _value(raw: str, port: Value | None, problems: list[Problem]) -> Any:
-    """JSON where it is JSON of a fitting type, else the text; `@file` stands for the file's content."""
-    if raw.startswith("@"):
-        try:
-            raw = Path(raw[1:]).read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(
-                Problem("bad_setting", f"{raw[1:]} cannot be read: {error}", hint="write @ and a text file")
-            )
-            return raw
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
-        return raw
-    text = port is not None and port.kind in ("STRING", "COMBO")
-    return raw if text and not isinstance(value, str | list) else value

@@ -55,6 +55,7 @@ class Ending:
         meta: By node id: the node it is shown at, and where it comes from.
         messages: The history's messages, `[type, data]`.
         error: The data of the `execution_error`, if there was one.
+        device: What it ran on, as torch spells it; "" where it did not run.
     """
 
     status: End
@@ -65,6 +66,7 @@ class Ending:
     executed: tuple[str, ...] = ()
     cached: tuple[str, ...] = ()
     files: tuple[Mapping[str, Any], ...] = ()
+    device: str = ""
 
     def as_json(self) -> str:
         """The `ending` column."""

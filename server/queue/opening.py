@@ -10,9 +10,12 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from server.queue import postgres
+from server.queue.postgres import UnusableError
 from server.queue.tables import METADATA
 
 log = logging.getLogger(__name__)
@@ -27,29 +30,64 @@ def open_database(url: str) -> Engine:
 
     A damaged SQLite file is moved aside (never deleted); the rows that can still be read are carried over.
 
+    Args:
+        url: `sqlite:///path`, or `postgresql://user:password@host/name`.
+
     Raises:
         sqlalchemy.exc.SQLAlchemyError: It cannot be opened or brought to the present form.
     """
-    path = _sqlite_path(url)
+    parsed = _parsed(url)
+    path = _sqlite_path(parsed)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and (complaint := _complaint(path)):
-            return _salvaged(url, path, complaint)
-    return _opened(url)
+            return _salvaged(parsed, path, complaint)
+    return _opened(parsed)
 
 
-def _opened(url: str) -> Engine:
-    engine = create_engine(url, pool_size=8, max_overflow=24)
-    if engine.dialect.name == "sqlite":
+def _parsed(url: str) -> URL:
+    """A URL of a kind that is known; messages do not repeat it, there may be a password in it."""
+    hint = "a queue is at sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise UnusableError(f"this is no URL of a database; {hint}") from error
+    if parsed.drivername.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
+        raise UnusableError(f"{parsed.drivername!r} is no kind of database that is known; {hint}")
+    return parsed
+
+
+def _opened(url: URL) -> Engine:
+    if url.drivername.startswith("sqlite"):
+        engine = create_engine(url, pool_size=8, max_overflow=24)
         event.listen(engine, "connect", _set_up)
         event.listen(engine, "begin", _begin)
+    else:
+        engine = postgres.engine_for(url)
+    try:
+        _migrate(engine)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        if isinstance(error, DBAPIError) and engine.dialect.name == "postgresql":
+            raise postgres.unusable(url, error) from error
+        raise
+    return engine
+
+
+def _migrate(engine: Engine) -> None:
+    """Bring the tables to the present form."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            postgres.prepare(connection)
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            newer = "the database was made by a later latentgraph, or by another program"
+            raise UnusableError(f"{newer} ({error}); upgrade, or name another database") from error
         connection.commit()
-    return engine
 
 
 def _begin(connection: Connection) -> None:
@@ -68,11 +106,10 @@ def _set_up(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _sqlite_path(url: str) -> Path | None:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+def _sqlite_path(url: URL) -> Path | None:
+    if not url.drivername.startswith("sqlite") or not url.database or url.database == ":memory:":
         return None
-    return Path(parsed.database)
+    return Path(url.database)
 
 
 def _complaint(path: Path) -> str | None:
@@ -87,11 +124,11 @@ def _complaint(path: Path) -> str | None:
     return None if found == [("ok",)] else "; ".join(str(row[0]) for row in found)
 
 
-def _salvaged(url: str, path: Path, complaint: str) -> Engine:
+def _salvaged(url: URL, path: Path, complaint: str) -> Engine:
     """Fill a new database beside the damaged one, then give both their names: a crash loses neither."""
     new = path.with_name(f"{path.name}.salvaged")
     _remove(new)
-    engine = _opened(f"sqlite:///{new}")
+    engine = _opened(url.set(database=str(new)))
     saved = _carry_over(path, engine)
     with engine.connect() as connection:
         connection.exec_driver_sql("COMMIT")  # of the BEGIN that each connection is given

@@ -3,32 +3,31 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from server.queue.jobs import WAITING
 from server.queue.tables import jobs, names
 
 ORDER = (jobs.c.priority.desc(), jobs.c.number, jobs.c.seq)
 """The order in which jobs run."""
-NEXT = (
-    select(jobs.c.seq)
-    .where(jobs.c.status == "pending")
-    .order_by(*ORDER)
-    .limit(bindparam("most"))
-    .with_for_update(skip_locked=True)
-)
-LEASE = (
-    update(jobs)
-    .where(jobs.c.seq.in_(NEXT.scalar_subquery()))
-    .values(
-        status="running",
-        owner=bindparam("who"),
-        lease_until=bindparam("until"),
-        started=bindparam("now"),
-        attempt=jobs.c.attempt + 1,
-    )
-    .returning(*jobs.c)
-)
+
+
+def _lease(*which: ColumnElement[bool]) -> ReturningUpdate[Any]:
+    waiting = select(jobs.c.seq).where(jobs.c.status == "pending", *which).order_by(*ORDER)
+    chosen = waiting.limit(bindparam("most")).with_for_update(skip_locked=True)
+    # no plain subquery: PostgreSQL may ask one anew for each row, and so lock more than `most`
+    change = update(jobs).where(jobs.c.seq.in_(select(chosen.cte("next").c.seq)))
+    values: dict[str, Any] = {
+        "owner": bindparam("who"),
+        "lease_until": bindparam("until"),
+        "started": bindparam("now"),
+    }
+    return change.values(status="running", attempt=jobs.c.attempt + 1, **values).returning(*jobs.c)
+
+
+LEASE = _lease()
+LEASE_ABOVE = _lease(jobs.c.priority > bindparam("above"))
 FINISH = (
     update(jobs)
     .where(
@@ -44,6 +43,12 @@ FINISH = (
         owner=None,
         lease_until=None,
     )
+)
+FINISHED = select(jobs.c.seq).where(  # by a commit of which nobody heard, as the connection broke
+    jobs.c.seq == bindparam("job"),
+    jobs.c.status == bindparam("now_status"),
+    jobs.c.attempt == bindparam("which"),
+    jobs.c.ending == bindparam("now_ending"),
 )
 WAITING_COUNT = select(func.count()).where(jobs.c.status.in_(WAITING))
 ACCEPT = jobs.insert()

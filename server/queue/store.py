@@ -1,21 +1,24 @@
 """The queue of jobs: accept, lease, finish, cancel, and questions about them; every promise is a commit."""
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
 
 from server.queue import statements as sql
-from server.queue.jobs import ATTEMPTS, ENDED, WAITING, Ending, Job, NewJob, job_of, row_of, worn_out
+from server.queue.clock import Clock
+from server.queue.jobs import ENDED, WAITING, Ending, Job, NewJob, job_of, row_of
 from server.queue.outbox import all_ended
-from server.queue.progress import LEASE_S, finished, leased
+from server.queue.progress import LEASE_S, finished, leased, pruned, recovered
 from server.queue.statements import HAS_ENDED, ORDER, groups_of
 from server.queue.tables import jobs, names
 from server.queue.writer import Writer
 
 T = TypeVar("T")
+Leased: TypeAlias = tuple[bool, list[Job]]
+Early: TypeAlias = Callable[[Leased], None]
 
 
 class FullError(Exception):
@@ -36,8 +39,8 @@ class Queue:
         most: Jobs that may wait.
     """
 
-    def __init__(self, engine: Engine, most: int = 100_000, clock: Callable[[], float] = time.time) -> None:
-        self.engine, self._most, self._clock = engine, most, clock
+    def __init__(self, engine: Engine, most: int = 100_000, clock: Callable[[], float] | None = None) -> None:
+        self.engine, self._most, self._clock = engine, most, clock or Clock(engine)
         self.writer = Writer(engine)
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         question = select(func.max(jobs.c.number)).where(jobs.c.counted.is_(True))
@@ -83,7 +86,10 @@ class Queue:
                 raise FullError(f"{self._most} jobs are waiting; try again later")
             if connection.scalar(sql.TAKEN, {"job_id": new.id}) is not None:
                 raise TakenError(f"a job has the id {new.id!r} already")
-            seq = connection.execute(sql.ACCEPT, row).inserted_primary_key
+            try:
+                seq = connection.execute(sql.ACCEPT, row).inserted_primary_key
+            except IntegrityError as error:  # another process was quicker
+                raise TakenError(f"a job has the id {new.id!r} already") from error
             assert seq is not None
             blank = {"started": None, "finished": None, "owner": None, "ending": None}
             job = job_of({**row, **blank, "seq": seq[0]})
@@ -98,15 +104,21 @@ class Queue:
         if self._room < 0:
             self._room = self._most - int(connection.scalar(sql.WAITING_COUNT) or 0) - 1
 
-    def lease(self, owner: str, most: int = 1) -> "Future[list[Job]]":
-        """The next jobs, now this owner's for `LEASE_S` seconds."""
-        return self.writer.submit(lambda c: leased(c, owner, most, self._clock()), durable=False)
+    def lease(self, owner: str, most: int = 1, above: int | None = None) -> "Future[list[Job]]":
+        """The next jobs, now this owner's for `LEASE_S` seconds; only those of a priority above, if given."""
+        return self.writer.submit(lambda c: leased(c, owner, most, self._clock(), above), durable=False)
 
-    def beat(self, owner: str) -> "Future[list[str]]":
-        """Keep an owner's leases; gives the ids of those of its jobs that are to be cancelled."""
+    def beat(self, owner: str, held: Collection[str] | None = None) -> "Future[list[str]]":
+        """Keep an owner's leases; gives the ids of those of its jobs that are to be cancelled.
+
+        Args:
+            held: The jobs that it knows of; a lease whose commit it never heard of runs out.
+        """
 
         def write(connection: Connection) -> list[str]:
-            mine = (jobs.c.owner == owner, jobs.c.status == "running")
+            self._look(connection)
+            mine = [jobs.c.owner == owner, jobs.c.status == "running"]
+            mine += [] if held is None else [jobs.c.id.in_(held)]
             connection.execute(update(jobs).where(*mine).values(lease_until=self._clock() + LEASE_S))
             return list(connection.scalars(select(jobs.c.id).where(*mine, jobs.c.cancelling.is_(True))))
 
@@ -119,15 +131,21 @@ class Queue:
             lambda c: finished(c, job, ending, now), after=lambda done: self._count(-done)
         )
 
-    def finish_and_lease(self, job: Job, ending: Ending, most: int) -> "Future[tuple[bool, list[Job]]]":
-        """As `finish`, then `lease` for the same owner, in one transaction: one commit for each job."""
+    def finish_and_lease(
+        self, job: Job, ending: Ending, most: int, above: int | None = None, early: Early | None = None
+    ) -> "Future[Leased]":
+        """As `finish`, then `lease` for the same owner, in one transaction: one commit for each job.
+
+        Args:
+            early: As for `Writer.submit`: what was leased may begin while the end is synced.
+        """
         now, owner = self._clock(), job.owner or ""
 
-        def write(connection: Connection) -> tuple[bool, list[Job]]:
+        def write(connection: Connection) -> Leased:
             done = finished(connection, job, ending, now)
-            return done, leased(connection, owner, most, now) if most else []
+            return done, leased(connection, owner, most, now, above) if most else []
 
-        return self.writer.submit(write, after=lambda found: self._count(-found[0]))
+        return self.writer.submit(write, after=lambda found: self._count(-found[0]), early=early)
 
     def release(self, job: Job, paused: bool = False) -> "Future[bool]":
         """Put a job back that was begun and not ended; its attempt does not count. False as for `finish`."""
@@ -151,25 +169,17 @@ class Queue:
         """
 
         def write(connection: Connection) -> list[str]:
+            self._look(connection)
             now = self._clock()
             gone = [jobs.c.status == "running"]
             if owner is not None:
                 gone.append(jobs.c.owner == owner)
             elif not all_owners:
                 gone.append(jobs.c.lease_until < now)
-            free = {"owner": None, "lease_until": None}
-            over = {"status": "cancelled", "finished": now, "ending": Ending("cancelled").as_json()}
-            asked = update(jobs).where(*gone, jobs.c.cancelling.is_(True))
-            cancelled = all_ended(connection, asked.values(over | free), now)
-            worn = select(jobs.c.seq, jobs.c.id).where(*gone, jobs.c.attempt >= ATTEMPTS)
-            given_up = connection.execute(worn).all()
-            for seq, id in given_up:
-                over = {"status": "error", "finished": now, "ending": worn_out(id, now).as_json()}
-                all_ended(connection, update(jobs).where(jobs.c.seq == seq).values(over | free), now)
-            connection.execute(update(jobs).where(*gone).values(status="pending", **free))
+            cancelled, given_up = recovered(connection, gone, now)
             ended[:] = [*cancelled, *given_up]
             self._room = 0  # some wait again
-            return [id for _, id in given_up]
+            return given_up
 
         ended: list[Any] = []
         return self.writer.submit(write, after=lambda _: self._count(-len(ended)))
@@ -217,15 +227,12 @@ class Queue:
 
     def prune(self, entries: int, days: float) -> "Future[None]":
         """Remove ended jobs beyond a number and an age."""
-        old = delete(jobs).where(HAS_ENDED, jobs.c.finished < self._clock() - days * 86400)
-        newest = select(jobs.c.seq).where(HAS_ENDED).order_by(jobs.c.finished.desc(), jobs.c.seq.desc())
-        many = delete(jobs).where(jobs.c.seq.in_(newest.offset(entries)))
+        before = self._clock() - days * 86400
+        return self.writer.submit(lambda c: pruned(c, entries, before), durable=False)
 
-        def write(connection: Connection) -> None:
-            connection.execute(old)
-            connection.execute(many)
-
-        return self.writer.submit(write, durable=False)
+    def _look(self, connection: Connection) -> None:
+        if isinstance(self._clock, Clock):
+            self._clock.look(connection)
 
     def _count(self, change: int) -> None:
         self.remaining += change

@@ -1,6 +1,7 @@
 """The tables of the queue; migrations bring a database to this form."""
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -15,6 +16,8 @@ from sqlalchemy import (
 )
 
 METADATA = MetaData()
+Name = Text().with_variant(String(256), "sqlite")  # SQLite's texts are of any length
+Bytes = BigInteger().with_variant(Integer, "sqlite")  # SQLite's integers are of any size
 
 jobs = Table(
     "jobs",
@@ -25,7 +28,7 @@ jobs = Table(
     Column("priority", Integer, nullable=False),  # higher first
     Column("number", Float, nullable=False),  # then lower first
     Column("counted", Boolean, nullable=False),  # whether the number was the server's own, a whole one
-    Column("client_id", String(256)),
+    Column("client_id", Name),
     Column("prompt", Text, nullable=False),
     Column("extra_data", Text, nullable=False),
     Column("targets", Text, nullable=False),
@@ -53,7 +56,7 @@ blobs = Table(
     "blobs",
     METADATA,
     Column("hash", String(80), primary_key=True),  # blake3:<hex>
-    Column("size", Integer, nullable=False),
+    Column("size", Bytes, nullable=False),
     Column("path", Text, nullable=False),  # in the input folder
     Column("created", Float, nullable=False),
 )
@@ -69,7 +72,7 @@ assets = Table(
     METADATA,
     Column("id", String(36), primary_key=True),
     Column("hash", String(80)),
-    Column("size", Integer, nullable=False),
+    Column("size", Bytes, nullable=False),
     Column("content_type", Text, nullable=False),
     Column("file_path", Text, nullable=False),
     Column("tags", Text, nullable=False),

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.cache.disk import DiskTier
-from engine.drafts import sweep, write_whole
+from engine.drafts import ABANDONED_S, MACHINE, sweep, write_whole
 from engine.files import Files, expand_prefix, inside
 from engine.problems import NodeFailure
 
@@ -261,11 +261,20 @@ def test_only_drafts_of_ended_processes_are_swept(tmp_path: Path) -> None:
     child.start()
     child.join()
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / f".draft-{child.pid}-abc.png").write_bytes(b"half")
-    (tmp_path / f".draft-{os.getpid()}-abc.png").write_bytes(b"half")
+    (tmp_path / "sub" / f".draft-{MACHINE}-{child.pid}-abc.png").write_bytes(b"half")
+    (tmp_path / f".draft-{MACHINE}-{os.getpid()}-abc.png").write_bytes(b"half")
     (tmp_path / "whole.png").write_bytes(b"whole")
     assert sweep(tmp_path) == 1
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == [
-        f".draft-{os.getpid()}-abc.png",
+        f".draft-{MACHINE}-{os.getpid()}-abc.png",
         "whole.png",
     ]
+
+
+def test_drafts_of_another_machine_are_swept_once_they_are_old(tmp_path: Path) -> None:
+    young, old = (tmp_path / f".draft-another-1-{age}.png" for age in ("young", "old"))
+    for path in (young, old):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - ABANDONED_S - 1,) * 2)
+    assert sweep(tmp_path) == 1
+    assert young.exists()

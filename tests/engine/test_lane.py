@@ -12,8 +12,10 @@ from toys import Doubler, World, n
 
 from engine.devices import Devices
 from engine.events import ModelBatch, NodeStarted, Notice
-from engine.lane import LADDER, Lane, Stopped, Walk
+from engine.groups import LADDER, PASSED_OVER
+from engine.lane import Lane, Stopped, Walk
 from engine.steps import Progress, Steps, call
+from engine.trail import ALONE
 
 
 class Rig:
@@ -136,12 +138,98 @@ def pinned(rig: Rig, *walks: tuple[Any, list[int]]) -> list[Walk]:
 
 def test_a_pinned_row_is_computed_at_its_rung_whatever_waits(rig: Rig) -> None:
     pinned(rig, (at_once(Doubler(), 1, 2, 3), [4, 4, 1]), (at_once(Doubler(), 4), [4]))
-    assert [(b.rows, b.rung) for b in rig.batches()] == [(3, 4), (1, 1)]
+    assert [(b.rows, b.rung) for b in rig.batches()] == [(1, 1), (3, 4)]
 
 
 def test_more_pinned_rows_than_their_rung_go_in_several_batches(rig: Rig) -> None:
     pinned(rig, (at_once(Doubler(), 1, 2, 3), [2, 2, 2]))
     assert [(b.rows, b.rung) for b in rig.batches()] == [(2, 2), (1, 2)]
+
+
+def test_rows_of_a_call_that_is_alone_are_batched_among_themselves_only(rig: Rig) -> None:
+    model = Doubler()
+    three, one, free = pinned(
+        rig,
+        (at_once(model, 1, 2, 3), [ALONE] * 3),
+        (loop(model, 4, 5), [ALONE] * 2),
+        (at_once(model, *range(6, 76)), [ALONE] * 70),
+    )
+    assert model.rows[:2] == [[1, 2, 3, 3], [4]]
+    assert [(b.rows, b.rung) for b in rig.batches()][2:] == [(32, 32), (1, 1), (32, 32), (6, 8)]
+    assert (three.rungs, one.rungs) == ([4] * 3, [1, 1])
+    assert free.rungs == [32] * 64 + [8] * 6
+
+
+def test_rows_pinned_to_one_rung_share_batches_across_jobs_and_with_no_others(rig: Rig) -> None:
+    model = Doubler()
+    pinned(
+        rig, (loop(model, 1), [4]), (loop(model, 2), [4]), (loop(model, 3), [2]), (loop(model, 4), [ALONE]),
+        (loop(model, 5), []),
+    )  # fmt: skip
+    assert sorted(map(sorted, model.rows)) == [[1, 2, 2, 2], [3, 3], [4], [5]]
+
+
+def test_full_batches_go_before_partial_ones(rig: Rig) -> None:
+    model = Doubler()
+    pinned(rig, (at_once(model, 1), [4]), (at_once(model, 2.0, 3.0), [2, 2]))
+    assert model.rows == [[2.0, 3.0], [1, 1, 1, 1]]
+
+
+def test_a_partial_batch_does_not_starve_behind_full_ones(rig: Rig) -> None:
+    model, over = Doubler(), []
+
+    def endless(row: float) -> Steps[None]:
+        while not over:
+            yield from call(model, row)
+
+    def brief() -> Steps[None]:
+        yield from call(model, 1)
+        over.append(True)
+
+    pinned(rig, (brief(), [4]), *((endless(float(i)), [2] * 1000) for i in range(4)))
+    assert model.rows.index([1, 1, 1, 1]) == PASSED_OVER
+
+
+def urgent(rig: Rig, steps: Steps[Any], priority: int, pinned: list[int] | None = None) -> Walk:
+    return Walk(
+        steps, steps, asked=lambda ask: None, told=lambda progress: None, priority=priority,
+        ended=lambda value, error: rig.ended.put((priority, value, error)),
+        pinned=iter(pinned) if pinned else None,
+    )  # fmt: skip
+
+
+def test_calls_of_a_higher_priority_go_between_two_steps_of_others(rig: Rig) -> None:
+    model = Doubler()
+
+    def long() -> Steps[list[Any]]:
+        answers = []
+        for i in range(20):
+            if i == 3:
+                rig.lane.start(urgent(rig, loop(model, 1.0, 2.0, 3.0, 4.0), 1))
+            answers += yield from call(model, i)
+        return answers
+
+    rig.lane.start(urgent(rig, long(), 0))
+    ends = [rig.ended.get(timeout=30) for _ in range(2)]
+    assert [priority for priority, _, _ in ends] == [1, 0]
+    assert model.rows[3:8] in ([[3], [1.0], [2.0], [3.0], [4.0]], [[1.0], [2.0], [3.0], [4.0], [3]])
+    assert ends[1][1] == [2 * i for i in range(20)]
+
+
+def test_rows_of_lower_priority_ride_along_in_place_of_padding_only(rig: Rig) -> None:
+    model = Doubler()
+    walks = [urgent(rig, at_once(model, *range(5)), 0), urgent(rig, at_once(model, 10, 11, 12), 1)]
+    rig.lane.start(*walks)
+    assert {rig.ended.get(timeout=30)[2] for _ in walks} == {None}
+    assert model.rows == [[10, 11, 12, 0], [1, 2, 3, 4]]
+
+
+def test_with_a_pinned_rung_they_fill_it(rig: Rig) -> None:
+    model = Doubler()
+    walks = [urgent(rig, at_once(model, 1, 2), 0, [4, 4]), urgent(rig, at_once(model, 10), 1, [4])]
+    rig.lane.start(*walks)
+    assert {rig.ended.get(timeout=30)[2] for _ in walks} == {None}
+    assert model.rows == [[10, 1, 2, 2]]
 
 
 def test_a_walk_remembers_the_rung_of_each_of_its_rows(rig: Rig) -> None:

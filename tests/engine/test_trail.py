@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import World, n
 
-from engine.trail import Note, Pinned, Trail, from_json, packed, unpacked
+from engine.trail import ALONE, Note, Pinned, Trail, from_json, packed, unpacked
 
 CALLS = st.lists(st.lists(st.sampled_from((1, 2, 4, 8)), max_size=6), max_size=4)
 DOUBLED = {
@@ -37,6 +37,13 @@ def test_a_node_or_a_call_that_was_not_recorded_is_not_pinned() -> None:
     assert pinned.of("b", 0) is None
     assert list(pinned.of("a", 0) or ()) == [2]
     assert list(pinned.of("a", 1) or ()) == []
+
+
+def test_nodes_that_are_not_named_get_the_rung_for_all_others() -> None:
+    pinned = Pinned({"a": 4, "b": [[[2, 1]]]}, otherwise=ALONE)
+    assert list(itertools.islice(pinned.of("added", 3) or (), 3)) == [ALONE] * 3
+    assert list(itertools.islice(pinned.of("a", 3) or (), 3)) == [4] * 3
+    assert list(pinned.of("b", 0) or ()) == [2]
 
 
 def test_a_shared_source_is_noted_once_however_deep_the_trail_is() -> None:

@@ -24,10 +24,10 @@ def claim(url: str, out: Path, most: int) -> None:
 
 
 def claimed(
-    folder: Path, processes: int, jobs: int
+    folder: Path, processes: int, jobs: int, url: str | None = None
 ) -> tuple[collections.Counter[str], list[int], dict[str, int]]:
     """How often each job was leased, how many each process had, and the counts by status at the end."""
-    url = f"sqlite:///{folder / 'q.sqlite'}"
+    url = url or f"sqlite:///{folder / 'q.sqlite'}"
     queue = Queue(open_database(url))
     futures = [queue.accept(NewJob(f"j{i}", PROMPT, {}, ()), i, True) for i in range(jobs)]
     assert futures[-1].result()

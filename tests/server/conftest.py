@@ -10,6 +10,8 @@ from engine.registry import Registry, installed
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from tests.server.database_server import Database
+
 
 @pytest.fixture(scope="session")
 def registry() -> Registry:
@@ -24,3 +26,17 @@ def chromium() -> "Iterator[Browser]":
 
     with browser() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def postgres() -> "Iterator[Database]":
+    """A real PostgreSQL."""
+    pytest.importorskip("psycopg", reason="pip install 'latentgraph[postgres]'")
+    from tests.server.database_server import Database, programs
+
+    found = programs()
+    if found is None:
+        pytest.skip("PostgreSQL is not installed")
+    database = Database(found)
+    yield database
+    database.close()

@@ -51,13 +51,13 @@ def gate(*, picture: Picture, gates: Annotated[Gates, Given()]) -> Steps[Picture
 class Crew:
     """A queue, an engine and a worker; `events` has what the worker told, in order."""
 
-    def __init__(self, base: Path, at_once: int = 1, memory_gb: float = 0.1) -> None:
+    def __init__(self, base: Path, at_once: int = 1, memory_gb: float = 0.1, url: str = "") -> None:
         settings = read_settings(base_directory=base, cache=Path("off"), memory_gb=memory_gb, device="cpu")
         tiers = open_tiers(settings)
         self.gates = Gates()
         registry = TINY.with_nodes(gate)
         self.engine = Engine(registry, make_env(settings, registry, tiers).with_(self.gates), tiers)
-        self.queue = Queue(open_database(f"sqlite:///{base / 'q.sqlite'}"))
+        self.queue = Queue(open_database(url or f"sqlite:///{base / 'q.sqlite'}"))
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.seen: list[tuple[str, Any]] = []
         told = Told(

@@ -164,7 +164,7 @@ async def test_a_full_queue_asks_to_come_back(tmp_path: Path) -> None:
 async def test_higher_priority_runs_first_and_positions_say_so(tmp_path: Path) -> None:
     opened = gate("order")
     async with served(tmp_path, tiny()) as (client, _):
-        await submit(client, graph(1, through="Gate", name="order"))
+        await submit(client, graph(1, through="Gate", name="order"), priority=9)
         await begun("order")
         low = await submit(client, graph(2), priority=-1)
         high = await submit(client, graph(3), priority=5)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import psutil
 import pytest
 
 from engine.config import read_settings
+from server.attended import _pass
 from server.config import read_server_settings
 from server.previews import Picture
-from server.processes import _pass
 from server.queue.jobs import Job, NewJob
 from server.serving import started
 from server.state import State
@@ -74,6 +75,20 @@ async def test_a_process_that_is_killed_loses_no_job_and_is_started_again(tmp_pa
     assert children() == []
 
 
+async def test_an_end_that_a_worker_committed_and_could_not_tell_is_told(tmp_path: Path) -> None:
+    settings = read_settings(base_directory=tmp_path, cache=tmp_path / "cache", device="cpu")
+    async with started(settings, read_server_settings(port=0)) as state:
+        await sent(state, 3)
+        await ended(state, 1)
+        (job,) = state.queue.jobs()
+        told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        state.workers.listeners.append(lambda job, ending: told.put_nowait((job.id, ending.status)))
+        as_it_ran = replace(job, status="running", owner="gone", finished=None, ending=None)
+        await asyncio.to_thread(state.workers._lost, [as_it_ran])
+        assert await asyncio.wait_for(told.get(), PATIENCE_S) == ("job-3", "success")
+        assert state.queue.remaining == 0
+
+
 class Guess:
     """What a sampler thinks for now."""
 
@@ -84,7 +99,7 @@ class Guess:
 def test_an_estimate_is_still_known_as_one_when_it_has_come_through_the_pipe() -> None:
     said: list[Any] = []
     message = Message("a", None, "preview", {}, Guess(), estimate=True)
-    _pass(message, read_server_settings(), lambda *what: said.append(what))
+    _pass(message, read_server_settings(), said.append)
     ((kind, passed),) = said
     assert kind == "message"
     assert isinstance(passed.picture, Picture)

@@ -65,10 +65,11 @@ class Machine(RuleBasedStateMachine):
             self.expected[id] = ["pending", 0, priority, given, self.arrivals]
         return id
 
-    @rule(target=leases, most=st.integers(1, 3))
-    def lease(self, most: int) -> list[Job]:
+    @rule(target=leases, most=st.integers(1, 3), above=st.none() | st.integers(-2, 1))
+    def lease(self, most: int, above: int | None) -> list[Job]:
         order = sorted(self.of("pending"), key=self.place)
-        leased = self.queue.lease("me", most).result()
+        order = [i for i in order if above is None or self.expected[i][2] > above]
+        leased = self.queue.lease("me", most, above).result()
         assert [j.id for j in leased] == order[:most]
         for job in leased:
             self.expected[job.id][0] = "running"

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from engine.trail import Pinned
 from tests.server.asking import sha256
 from tests.server.crew import Crew
 from tests.server.faulty import expected, prompt
+from tests.server.jobs_app import graph, served, submit, tiny
 
 
 @pytest.fixture
@@ -90,3 +93,49 @@ def test_a_node_that_raises_ends_its_job_with_its_place_and_traceback(crew: Crew
     assert ending.error["exception_type"] == "ValueError"
     assert any("out of order" in line for line in ending.error["traceback"])
     assert ending.files == ()
+
+
+def started_with(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the engine is given with each run."""
+    found: list[dict[str, Any]] = []
+    start = crew.engine.start
+
+    def noted(*args: Any, **given: Any) -> Any:
+        found.append(given)
+        return start(*args, **given)
+
+    monkeypatch.setattr(crew.engine, "start", noted)
+    return found
+
+
+def test_the_rungs_that_a_batch_fixed_and_the_priority_reach_the_engine(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = started_with(crew, monkeypatch)
+    crew.put("a", prompt(1, "p"), options={"pinned": {"9": 4, "1": 0}}, priority=-3)
+    assert crew.ended("a")[1].status == "success"
+    assert found[0]["env"][Pinned] == Pinned({"9": 4, "1": 0}, otherwise=0)
+    assert found[0]["priority"] == -3
+
+
+@pytest.mark.parametrize("pinned", [None, 4, [4], {"9": "4"}, {"9": True}, {"9": -1}, {"9": [[[1, 1]]]}])
+def test_rungs_that_are_none_are_passed_over(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch, pinned: Any
+) -> None:
+    found = started_with(crew, monkeypatch)
+    crew.put("a", prompt(1, "p"), options={"pinned": pinned})
+    assert crew.ended("a")[1].status == "success"
+    assert Pinned not in found[0]["env"]
+
+
+async def test_no_client_can_fix_rungs_or_call_its_job_one_of_a_batch(tmp_path: Path) -> None:
+    asked = {"pinned": {"9": 1}, "batch": "b"}
+    async with served(tmp_path, tiny()) as (client, state):
+        job = await submit(client, graph(1), options=asked, extra_data={"options": asked, **asked}, **asked)
+        async with client.post("/prompt", json={"prompt": graph(2), "options": asked, **asked}) as response:
+            assert response.status == 200
+            second = (await response.json())["prompt_id"]
+        for id in (job["id"], second):
+            row = state.queue.job(id)
+            assert row is not None
+            assert not set(row.options) & {"pinned", "batch", "options"}

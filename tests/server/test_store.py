@@ -63,6 +63,17 @@ def test_priority_comes_before_number_and_number_before_arrival(queue: Queue) ->
     assert ids(take(queue, most=4)) == ["d", "c", "a", "b"]
 
 
+def test_a_lease_above_a_priority_takes_only_what_is_more_urgent(queue: Queue) -> None:
+    for priority in (0, 2, 1):
+        put(queue, f"p{priority}", priority=priority)
+    assert queue.lease("me", 3, above=2).result() == []
+    (first,) = queue.lease("me", 3, above=1).result()
+    assert first.id == "p2"
+    done, following = queue.finish_and_lease(first, Ending("success"), 3, above=0).result()
+    assert (done, ids(following)) == (True, ["p1"])
+    assert ids(queue.waiting()) == ["p0"]
+
+
 def test_a_job_is_leased_once_with_its_attempt_counted(queue: Queue) -> None:
     put(queue, "a")
     (job,) = take(queue)

@@ -1,5 +1,7 @@
 """A worker runs what waits whatever goes wrong, stops what it is told to, puts back what it leaves."""
 
+import os
+import queue
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -9,9 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from server.queue.jobs import NewJob
 from server.running import Running
 from tests.server.crew import Crew
-from tests.server.faulty import prompt
+from tests.server.faulty import expected, prompt
 
 
 @pytest.fixture
@@ -45,6 +48,90 @@ def test_jobs_are_taken_one_after_the_other_and_their_ends_told_once_committed(c
     ]
     assert story == [(kind, id) for id in "abc" for kind in ("taken", "ended")]
     assert [status(crew, id) for id in "abc"] == ["success"] * 3
+
+
+def test_a_job_begins_while_the_end_before_it_is_synced_and_is_told_of_after_that(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, fsync = threading.Event(), os.fsync
+
+    def slow(file: int) -> None:
+        assert go.wait(30)
+        fsync(file)
+
+    crew.put("a", prompt(1, "a", "Gate"))
+    crew.put("b", prompt(2, "b", "Gate"))
+    waits_at_gate(crew)
+    monkeypatch.setattr(os, "fsync", slow)
+    crew.worker.cancel("a")
+    waits_at_gate(crew)
+    assert [status(crew, id) for id in "ab"] == ["cancelled", "running"]
+    crew.events.put(("mark", None))
+    go.set()
+    crew.gates.open.set()
+    crew.ended("b")
+    kinds = [kind for kind, _ in crew.seen]
+    before = [(kind, what) for kind, what in crew.seen[: kinds.index("mark")] if kind != "message"]
+    assert [(kind, job.id) for kind, job in before] == [("taken", "a")], "its end is told once it is synced"
+    after = crew.seen[kinds.index("ended") + 1 :]
+    assert {m.job_id for m in (what for kind, what in after if kind == "message")} == {"b"}
+    assert all(m.job_id == "a" for kind, m in crew.seen[: kinds.index("ended")] if kind == "message")
+    assert after[0][0] == "taken"
+
+
+def test_a_more_urgent_job_overtakes_one_that_runs_which_ends_as_if_alone(crew: Crew, tmp_path: Path) -> None:
+    crew.put("low", prompt(1, "low", "Gate"))
+    waits_at_gate(crew)
+    crew.put("same", prompt(2, "same"))
+    crew.put("high", prompt(3, "high", "Slow", steps=2, seconds=0.001), priority=1)
+    assert crew.ended("high")[1].status == "success"
+    assert crew.worker.running == ["low"]
+    assert status(crew, "same") == "pending"
+    crew.gates.open.set()
+    crew.ended("low")
+    crew.ended("same")
+    output = tmp_path / "output"
+    assert [(output / f"{n}_00001_.png").read_bytes() for n in ("low", "same", "high")] == [
+        expected(1), expected(2), expected(3)
+    ]  # fmt: skip
+
+
+def test_of_each_urgency_one_job_overtakes_and_the_next_follows_it(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease: Any = crew.queue.lease
+    looks: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def noted(owner: str, most: int, above: int | None) -> Any:
+        found = lease(owner, most, above)
+        found.add_done_callback(lambda _: looks.put(above))
+        return found
+
+    crew.put("low", prompt(1, "low", "Gate"))
+    waits_at_gate(crew)
+    crew.put("high", prompt(2, "high", "Gate"), priority=1)
+    waits_at_gate(crew)
+    crew.put("next", prompt(3, "next"), priority=1)
+    crew.put("other", prompt(4, "other"))
+    crew.put("top", prompt(5, "top"), priority=2)
+    crew.ended("top")
+    monkeypatch.setattr(crew.queue, "lease", noted)
+    assert [looks.get(timeout=30), looks.get(timeout=30)] == [1, 1]
+    assert [status(crew, id) for id in ("high", "next", "other")] == ["running", "pending", "pending"]
+    crew.worker.cancel("high")
+    crew.ended("next")
+    assert status(crew, "other") == "pending"
+    assert crew.worker.running == ["low"]
+    crew.worker.cancel("low")
+    assert crew.ended("other")[1].status == "success"
+
+
+def test_a_more_urgent_job_that_nobody_told_of_is_found(crew: Crew) -> None:
+    crew.put("low", prompt(1, "low", "Gate"))
+    waits_at_gate(crew)
+    new = NewJob("high", prompt(2, "high"), {}, ("9",), priority=1)
+    crew.queue.accept(new, crew.queue.next_number(), True).result()
+    assert crew.ended("high")[1].status == "success"
 
 
 def test_two_jobs_at_once_are_both_under_way(tmp_path: Path) -> None:
@@ -127,10 +214,10 @@ def test_an_end_that_cannot_be_recorded_is_an_error_and_the_worker_goes_on(
 ) -> None:
     finish = crew.queue.finish_and_lease
 
-    def broken(job: Any, ending: Any, most: int) -> Any:
+    def broken(job: Any, ending: Any, *more: Any) -> Any:
         if ending.status == "success" and job.id == "a":
             raise KeyError("a bug")
-        return finish(job, ending, most)
+        return finish(job, ending, *more)
 
     monkeypatch.setattr(crew.queue, "finish_and_lease", broken)
     crew.put("a", prompt(1, "a"))

@@ -1,5 +1,10 @@
 """Group commit: what waits together is committed together, and what fails fails alone."""
 
+import contextlib
+import errno
+import os
+import queue
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -155,3 +160,49 @@ def test_only_what_was_promised_is_synced_by_itself(writer: Writer, engine: Engi
     both = [writer.submit(level, durable=False), writer.submit(level)]
     go.set()
     assert [f.result() for f in both] == [2, 2]
+
+
+def test_who_needs_no_sync_goes_on_while_the_disk_syncs(
+    writer: Writer, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early: queue.SimpleQueue[int] = queue.SimpleQueue()
+    go, fsync = threading.Event(), os.fsync
+
+    def slow(file: int) -> None:
+        assert go.wait(30)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    future = writer.submit(put(1), early=early.put)
+    assert early.get(timeout=30) == 1
+    assert there(engine) == [1], "committed: it survives the end of this process"
+    assert not future.done(), "not yet synced: it may not survive a power cut"
+    go.set()
+    assert future.result(30) == 1
+
+
+def test_nobody_goes_on_where_the_commit_fails(writer: Writer, engine: Engine) -> None:
+    early: list[int] = []
+
+    def full(_: Connection) -> None:
+        raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    event.listen(engine, "commit", full)
+    with pytest.raises(OperationalError, match="disk is full"):
+        writer.submit(put(1), early=early.append).result()
+    event.remove(engine, "commit", full)
+    assert early == []
+    assert there(engine) == []
+
+
+def test_what_cannot_be_synced_in_the_log_is_synced_in_the_database_itself(
+    writer: Writer, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    assert writer.submit(put(1), early=lambda _: None).result(30) == 1
+    shutil.copy(tmp_path / "w.sqlite", tmp_path / "alone.sqlite")  # without its log
+    with contextlib.closing(sqlite3.connect(tmp_path / "alone.sqlite")) as alone:
+        assert alone.execute("SELECT n FROM t").fetchall() == [(1,)]

@@ -156,6 +156,19 @@ def test_cache_counts_verifies_and_clears(cli: Cli, here: Path) -> None:
     assert lines(cli("cache", "clear", "--json").stdout)[0]["results"] == 0
 
 
+@pytest.mark.parametrize("cache", ["cache", "off"])
+def test_cache_says_what_a_shared_store_holds(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    monkeypatch.setenv("LATENTGRAPH_CACHE", cache)
+    monkeypatch.setenv("LATENTGRAPH_STORE", "shared")
+    assert finished(cli("run", "picture.json", "--json").stdout)["executed"] == ["1", "2", "3"]
+    (said,) = lines(cli("cache", "stats", "--json").stdout)
+    assert (said["store"], said["store_results"]) == ("shared", 1)  # the other two took no time
+    assert ("folder" in said) == (cache == "cache")
+    assert "shared: 1 results" in cli("cache", "stats").stderr
+
+
 def test_an_unknown_setting_in_the_file_is_refused(here: Path) -> None:
     (here / "latentgraph.toml").write_text('colour = "red"\ncache_gb = -1\n')
     shown = outside(here, "run", "picture.json")
