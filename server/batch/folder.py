@@ -16,8 +16,8 @@ from server.batch import manifest
 from server.lock import HeldError, Lock
 
 ABOUT, STATE, SHEET = "batch.json", ".batch", "contact_sheet.html"
-OWN = (ABOUT, manifest.NAME, SHEET, "contact_sheet.png")
-"""Files that a batch writes beside its jobs' outputs."""
+OWN = (ABOUT, manifest.NAME, SHEET, "contact_sheet*.png")
+"""Files that a batch writes beside its jobs' outputs, as patterns."""
 NUMBERED = re.compile(r"(.+)_\d{5,}_\.\w+")
 """Outputs of jobs: `stem_00001_.png`."""
 SHOWN = 5
@@ -143,7 +143,7 @@ class Folder:
             yield Problem("taken_names", text, hint=f"move them away, or {other}")
 
     def _taken(self) -> Iterator[str]:
-        yield from (name for name in OWN if (self.path / name).exists())
+        yield from (path.name for name in OWN for path in sorted(self.path.glob(name)))
         outputs = self.outputs()
         for job in self.batch.jobs:
             for path in (p for name in job.names for p in outputs.get(name, ())):
