@@ -175,7 +175,7 @@ async def admitting(folder: Path) -> AsyncIterator[TestClient[Any, Any]]:
     from server.config import ServerSettings
     from server.worker import Worker
 
-    async def nothing(_: Worker) -> bool:
+    async def nothing(_: Worker, _most: int, _above: int | None = None) -> bool:
         return False
 
     Worker._lease = nothing  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import contextlib
 import json
 import sqlite3
 import time
@@ -62,10 +63,12 @@ def sound(base: Path) -> bool:
 
 
 def outputs(base: Path) -> dict[str, bytes]:
-    """The files in the output folder, drafts included."""
-    folder = base / "output"
-    found = (p for p in folder.rglob("*") if p.is_file()) if folder.exists() else ()
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
+    """The files in the output folder, drafts included that stay."""
+    folder, found = base / "output", dict[str, bytes]()
+    for path in (p for p in folder.rglob("*") if p.is_file()) if folder.exists() else ():
+        with contextlib.suppress(FileNotFoundError):  # a draft that was just given its name
+            found[path.relative_to(folder).as_posix()] = path.read_bytes()
+    return found
 
 
 def recorded(row: dict[str, Any]) -> list[tuple[str, str]]:

@@ -101,11 +101,14 @@ class Served:
         return self.session.ws_connect(f"{self.address}/ws{query}", **how)
 
     async def ended(self, *ids: str) -> None:
-        """Wait for the ends of jobs."""
+        """Wait for the ends of jobs, until all were told of them."""
+        streams = self.state.workers.streams
         async with self.socket() as socket:
             for id in ids:
                 while not await self.get(f"/history/{id}"):
                     await heard(socket)
+                while streams.waits(id) and (stream := streams.of(id)):
+                    await stream.wait(stream.last, 30)
 
 
 @asynccontextmanager

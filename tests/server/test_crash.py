@@ -14,7 +14,7 @@ def test_no_job_is_lost_or_done_twice_over_thirty_kills_at_random_moments(tmp_pa
     tally = kill_often(tmp_path, 30)
     assert tally.wrong == []
     assert tally.kills == 30
-    assert len(tally.accepted) > 100
+    assert len(tally.accepted) > 30
     assert tally.ended["success"] >= len(tally.accepted) - tally.ended["error"]
     assert tally.again > 0, "no kill hit a running job; the test shows nothing"
 

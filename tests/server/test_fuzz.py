@@ -25,7 +25,7 @@ async def admitting(
 ) -> AsyncIterator[Any]:
     """A server of all nodes that takes prompts and does not begin them: that would take hours."""
 
-    async def nothing(_: Worker) -> bool:
+    async def nothing(_: Worker, _most: int, _above: int | None = None) -> bool:
         return False
 
     monkeypatch.setattr(Worker, "_lease", nothing)

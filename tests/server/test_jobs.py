@@ -323,7 +323,8 @@ async def test_an_ended_job_is_run_again_under_its_id(tmp_path: Path) -> None:
         assert (await ended(client, job["id"]))["status"] == "canceled"
         gate("again").set()
         async with client.post(f"/api/v2/jobs/{job['id']}/retry") as response:
-            assert (response.status, (await response.json())["status"]) == (200, "queued")
+            assert response.status == 200
+            assert (await response.json())["status"] in ("queued", "running")  # a worker may be that quick
         found = await ended(client, job["id"])
         assert (found["status"], found["outputs_reused"]) == ("succeeded", ["1"])
         async with client.post(f"/api/v2/jobs/{job['id']}/retry") as response:
