@@ -1,8 +1,8 @@
 """Ask a server over HTTP from a test, and look into what it keeps on disk."""
 
+import contextlib
 import hashlib
 import http.client
-import contextlib
 import json
 import sqlite3
 import time
