@@ -2,20 +2,19 @@
 
 import argparse
 import json
-import math
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from machine import described, table
+from machine import described, exponent, table
 
 WORKFLOW = "text_to_image"
 GROWTH = (300, 3_000, 30_000)
@@ -232,13 +231,6 @@ def apart(*words: str) -> dict[str, float]:
     done = subprocess.run([sys.executable, __file__, "--one", *words], stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def exponent(points: Iterable[tuple[int, float]]) -> float:
-    """The slope of a line through log time over log size: 1 is linear."""
-    logs = [(math.log(n), math.log(t)) for n, t in points]
-    x, y = (sum(p[i] for p in logs) / len(logs) for i in (0, 1))
-    return sum((a - x) * (b - y) for a, b in logs) / sum((a - x) ** 2 for a, _ in logs)
 
 
 def growth() -> None:

@@ -1,10 +1,11 @@
-"""What a figure was measured on, and tables of figures as text."""
+"""What a figure was measured on, how figures grow, and tables of them as text."""
 
+import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,6 +26,13 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "(absent)"
+
+
+def exponent(points: Iterable[tuple[int, float]]) -> float:
+    """The slope of a line through log time over log size: 1 is linear."""
+    logs = [(math.log(n), math.log(t)) for n, t in points]
+    x, y = (sum(p[i] for p in logs) / len(logs) for i in (0, 1))
+    return sum((a - x) * (b - y) for a, b in logs) / sum((a - x) ** 2 for a, _ in logs)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,10 +8,10 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from machine import described, table
+from machine import described, exponent, table
 
 SIZES = (10, 100, 1_000, 10_000)
 SHAPES = ("chain", "tree")
@@ -129,13 +129,6 @@ def one(kind: str, shape: str, n: int) -> dict[str, float] | None:
         return None
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def exponent(points: Iterable[tuple[int, float]]) -> float:
-    """The slope of a line through log time over log size: 1 is linear."""
-    logs = [(math.log(n), math.log(t)) for n, t in points]
-    x, y = (sum(p[i] for p in logs) / len(logs) for i in (0, 1))
-    return sum((a - x) * (b - y) for a, b in logs) / sum((a - x) ** 2 for a, _ in logs)
 
 
 def main() -> None:

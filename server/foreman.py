@@ -2,14 +2,10 @@
 
 import contextlib
 import logging
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
-from types import FrameType
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +19,7 @@ from server.queue.opening import open_database
 from server.queue.owners import recover_lost
 from server.queue.store import Queue
 from server.serving import TIDY_S, database_url, working
+from server.stopping import listening, stop_all
 from server.worker import LOOK_S, Told, Worker
 
 log = logging.getLogger(__name__)
@@ -81,7 +78,7 @@ def work_until_stopped(
     queue = Queue(open_database(database_url(settings, server)), server.max_queue)
     with contextlib.closing(queue), contextlib.ExitStack() as stack:
         foreman = _Foreman(queue)
-        stack.enter_context(foreman.listening())
+        stack.enter_context(listening(foreman.stop))
         if server.workers:
             foreman.workers = [*apart_workers(settings, server, foreman.told, foreman.lost)]
         else:
@@ -98,7 +95,7 @@ def work_until_stopped(
                     message=f"what runs gets {server.stop_seconds:g} s to end, then it waits again",
                 )
             )
-        foreman.stop(server.stop_seconds)
+        stop_all(foreman.workers, server.stop_seconds)
         foreman.tell_rest(tell)
 
 
@@ -182,27 +179,7 @@ class _Foreman:
             return False
         return not (counts.get("pending") or counts.get("running"))
 
-    def stop(self, seconds: float) -> None:
-        """Have what runs end or go back into the queue."""
-        threads = [threading.Thread(target=worker.stop, args=(seconds,)) for worker in self.workers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM stop it in order; the second time, at once."""
-
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            if self.stopping:
-                os._exit(130)  # what was promised is in the queue
-            self.stopping = True
-            self.inbox.put(None)
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def stop(self) -> None:
+        """Watch no longer; may be called by a signal."""
+        self.stopping = True
+        self.inbox.put(None)

@@ -65,6 +65,10 @@ class Running:
             if self._run is not None:
                 self._run.cancel()
 
+    def is_of(self, job: Job) -> bool:
+        """Whether it is this attempt of the job, and goes on."""
+        return (self.job.id, self.job.attempt) == (job.id, job.attempt) and not self._cancelled
+
     async def run(self) -> tuple[Ending, list[Message]]:
         """Run it: what came of it, and the messages to send once that is committed."""
         tiers = self._engine.tiers

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.events import Event
 from engine.runner import Engine
 from server.assembly import freed
-from server.queue.jobs import Ending, Job, failure
+from server.queue.jobs import Ending, Job, fault
 from server.queue.owners import new_owner
 from server.queue.postgres import brief
 from server.queue.store import Leased, Queue
@@ -187,11 +187,18 @@ class Worker:
         if turn is not None:
             told = Told(**{name: turn.of(tell) for name, tell in vars(told).items()})
         for job in leased:
+            if (known := self._running.get(job.id)) and known.is_of(job):
+                continue  # PostgreSQL ended before it wrote the lease down: it holds again
             running = Running(job, self._engine, self._queue, told.message, told.event)
             self._running[job.id] = running
             self._busy.add(running)
             told.taken(job)
             self._task(self._one(running))
+
+    def _forget(self, running: Running) -> None:
+        """It is over, whatever becomes of its job."""
+        if self._running.get(running.job.id) is running:
+            del self._running[running.job.id]
 
     def _leave(self, running: Running) -> None:
         """Its place is free."""
@@ -205,16 +212,15 @@ class Worker:
             ending, held = await running.run()
         except Exception as error:  # a fault of ours: the job ends, the worker goes on
             log.exception("job %s", job.id)
-            ending, held = Ending("error", error=_fault(job, error)), []
+            ending, held = Ending("error", error=fault(job.id, error)), []
         try:
             await self._end(running, ending, held)
         except Exception as error:  # what it gave cannot be recorded
             log.exception("the end of job %s", job.id)
-            await self._end(running, Ending("error", error=_fault(job, error)), [])
+            await self._end(running, Ending("error", error=fault(job.id, error)), [])
         finally:
             self._leave(running)
-            if self._running.get(job.id) is running:
-                del self._running[job.id]
+            self._forget(running)
 
     async def _end(self, running: Running, ending: Ending, held: list[Message]) -> None:
         """Commit what became of a job, and with it that another is begun; then tell it.
@@ -231,6 +237,7 @@ class Worker:
 
         def begin(leased: list[Job]) -> None:
             self._busy.discard(running)
+            self._forget(running)
             self._begin(leased, turn)
 
         def early(found: Leased) -> None:
@@ -291,7 +298,3 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _fault(job: Job, error: Exception) -> dict[str, Any]:
-    return {"prompt_id": job.id, **failure(f"internal error: {error}", type(error).__name__)}

@@ -1,7 +1,6 @@
 """Who runs the jobs of a batch: a worker in this process, worker processes, Ray, or processes elsewhere."""
 
 import logging
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -18,6 +17,7 @@ from server.batch.rows import Rows
 from server.config import ServerSettings
 from server.processes import apart_workers
 from server.queue.jobs import Ending, Job
+from server.stopping import stop_all
 from server.telling import Message
 from server.worker import Told, Worker
 
@@ -81,11 +81,7 @@ class Crew:
 
     def stop(self) -> None:
         """Stop what runs at its next step; it waits again then."""
-        threads = [threading.Thread(target=m.stop, args=(0.0,), daemon=True) for m in self.members]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        stop_all(self.members, 0.0)
 
     @property
     def alone(self) -> bool:

@@ -1,13 +1,9 @@
 """The driver of a batch: waits for the ends of its jobs, and writes each down before it tells of it."""
 
-import os
-import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from queue import Empty
-from types import FrameType
 from typing import Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,6 +14,7 @@ from engine.events import Notice
 from server.batch.crew import Crew, Ended, Lost, News, Stop, Taken
 from server.batch.manifest import Line, Manifest, keys_of, line_of
 from server.queue.jobs import Ending, Job
+from server.stopping import listening
 
 TICK_S = 0.5
 """Seconds between looks at the time."""
@@ -78,7 +75,7 @@ class Driver:
             OSError: The manifest cannot be written; nothing is lost, the queue knows what has ended.
             ChildProcessError: The workers end, one after the other, before they take a job.
         """
-        with self._listening():
+        with listening(lambda: self.crew.inbox.put(Stop())):
             self.crew.start()
             try:
                 while self.left and not self.stopped:
@@ -181,22 +178,3 @@ class Driver:
         if self.shares and (joules := self.shares.end(number)) is not None:
             more["joules"] = round(joules, 3)
         return {**line_of(number, planned.job.inputs, keys_of(planned.plan), job, ending), **more}
-
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM stop it in order; the second time, at once."""
-        told = False
-
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            nonlocal told
-            if told:
-                os._exit(130)  # what was promised is on disk
-            told = True
-            self.crew.inbox.put(Stop())
-
-        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

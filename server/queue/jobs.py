@@ -199,6 +199,11 @@ def failure(
     }
 
 
+def fault(id: str, error: Exception) -> dict[str, Any]:
+    """What a job's `execution_error` says where the fault is ours."""
+    return {"prompt_id": id, **failure(f"internal error: {error}", type(error).__name__)}
+
+
 def worn_out(id: str, now: float) -> Ending:
     """The end of a job that was begun too often."""
     text = f"interrupted {ATTEMPTS} times: its process ended each time it was begun"

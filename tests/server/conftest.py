@@ -31,12 +31,7 @@ def chromium() -> "Iterator[Browser]":
 @pytest.fixture(scope="session")
 def postgres() -> "Iterator[Database]":
     """A real PostgreSQL."""
-    pytest.importorskip("psycopg", reason="pip install 'latentgraph[postgres]'")
-    from tests.server.database_server import Database, programs
+    from tests.server.database_server import running  # other tests need no database
 
-    found = programs()
-    if found is None:
-        pytest.skip("PostgreSQL is not installed")
-    database = Database(found)
-    yield database
-    database.close()
+    with running() as database:
+        yield database

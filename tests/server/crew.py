@@ -3,6 +3,7 @@
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,8 +76,9 @@ class Crew:
 
     def until(self, kind: str, id: str, *, among: Callable[[Any], bool] = lambda _: True) -> Any:
         """Wait until something is told of a job."""
+        until = time.monotonic() + 60
         while True:
-            event = self.events.get(timeout=30)
+            event = self.events.get(timeout=max(until - time.monotonic(), 0))
             self.seen.append(event)
             found, what = event
             job = what[0] if found == "ended" else what

@@ -6,8 +6,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+
+import pytest
 
 PASSWORD = "p@ss/wörd"
 PLACES = ("/usr/lib/postgresql", "/usr/local/pgsql", "/opt/homebrew/opt/postgresql")
@@ -93,6 +97,18 @@ class Database:
             text = said.read().decode(errors="replace").strip()
         assert code == 0, f"{program}: {text}"
         return text
+
+
+@contextmanager
+def running() -> Iterator[Database]:
+    """A server until the block ends; the test is skipped, saying so, where none can be had."""
+    pytest.importorskip("psycopg", reason="pip install 'latentgraph[postgres]'")
+    found = programs()
+    if found is None:
+        pytest.skip("PostgreSQL is not installed")
+    database = Database(found)
+    yield database
+    database.close()
 
 
 def _somebody() -> int | None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from server.queue.opening import open_database
 from server.queue.store import Queue
 from tests.server.crew import Crew
-from tests.server.database_server import Database, programs
+from tests.server.database_server import Database, running
 from tests.server.faulty import expected, prompt
 from tests.server.test_postgres import end_all_others, plain
 from tests.server.test_store import ids, put, take
@@ -23,13 +23,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def database() -> Iterator[Database]:
     """A server for these tests alone: with few files it is soon back."""
-    pytest.importorskip("psycopg", reason="pip install 'latentgraph[postgres]'")
-    found = programs()
-    if found is None:
-        pytest.skip("PostgreSQL is not installed")
-    database = Database(found)
-    yield database
-    database.close()
+    with running() as database:
+        yield database
 
 
 class Heard(logging.Handler):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from server.queue.jobs import NewJob
@@ -276,6 +277,28 @@ def test_an_end_is_not_told_where_the_job_is_anothers_by_now(crew: Crew) -> None
     crew.ended("b")
     assert ("ended", "a") not in [(kind, what[0].id) for kind, what in crew.seen if kind == "ended"]
     assert (status(crew, "a"), theirs.attempt) == ("running", 2)
+
+
+def test_a_job_whose_lease_was_lost_with_the_database_is_not_run_beside_itself(tmp_path: Path) -> None:
+    crew = Crew(tmp_path, at_once=2)
+    crew.worker.start()
+    crew.put("a", prompt(1, "a", "Gate"))
+    waits_at_gate(crew)
+
+    def forget(connection: Connection) -> None:
+        connection.execute(text("UPDATE jobs SET status = 'pending', owner = NULL, attempt = attempt - 1"))
+
+    crew.queue.writer.submit(forget).result()
+    crew.put("b", prompt(2, "b"))
+    crew.ended("b")
+    crew.gates.open.set()
+    crew.ended("a")
+    assert [what.id for kind, what in crew.seen if kind == "taken"] == ["a", "b"]
+    assert [(job.id, job.status, job.attempt) for job in crew.queue.history()] == [
+        ("b", "success", 1),
+        ("a", "success", 1),
+    ]
+    crew.close()
 
 
 def test_stopping_puts_back_what_does_not_end_in_time(tmp_path: Path) -> None:
