@@ -1,7 +1,6 @@
 """One node being run: its calls on the lane, on host threads or as coroutines, and what they gave so far."""
 
 import asyncio
-import inspect
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -122,16 +121,15 @@ class Attempt:
     def start(self, lane: Lane, pool: Executor, loop: asyncio.AbstractEventLoop, pace: Pace) -> None:
         """Start all calls but the generators; returns at once, or when quick plain functions are done."""
         self._lane, self._pool, self._pace = lane, pool, pace
-        fn = self.node.node.fn
         live = self._unblocked()
         self.ran = bool(live)
         try:
             if not live:
                 self._conclude()
-            elif inspect.isgeneratorfunction(fn):
+            elif self.node.node.is_generator:
                 for i in live:
                     self._walk(i)
-            elif inspect.iscoroutinefunction(fn):
+            elif self.node.node.is_coroutine:
                 for i in live:
                     self._task(loop, i)
             elif self.node.node.lane == "device":

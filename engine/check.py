@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import networkx as nx
@@ -52,7 +52,7 @@ def check(graph: Graph, env: Env, targets: Iterable[str] | None = None) -> Check
         problems += found
     order = {id: i for i, id in enumerate(graph.workflow.nodes)}
     problems.sort(key=lambda p: order.get(p.node_id, -1))
-    return Checked(replace(graph, nodes=nodes), tuple(problems))
+    return Checked(Graph(nodes, graph.dag, graph.problems, graph.workflow), tuple(problems))
 
 
 def _reach(graph: Graph, targets: Iterable[str]) -> Iterator[str]:
@@ -134,7 +134,7 @@ def check_node(
                 f"the {value.kind} input is missing",
                 _missing_hint(graph, value),
             )
-    checked = replace(node, literals=literals)
+    checked = GraphNode(node.id, node.node, literals, node.links, node.title)
     bad = {p.input for p in problems}
     problems += [p for p in _own_check(graph, checked, env, bad) if p.input not in bad]
     return checked, problems

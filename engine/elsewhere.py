@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import isgeneratorfunction
 from typing import Any
 
 from engine.attempt import Attempt
@@ -202,7 +201,7 @@ class Elsewhere:
         node = self._cast.nodes[id].node
         if node.is_output or self._cast.parts[id].lasts != "ever":
             return True
-        if not leases.worth(node.name, isgeneratorfunction(node.fn)):
+        if not leases.worth(node.name, node.is_generator):
             return True
         lease = leases.take(self._cast.keys[id])
         if lease is None:

@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from engine.drafts import NameBook, create, draft, last_numbers, make_folder, sync_folder
 from engine.folders import MODEL_ROLES, SAVED_MODELS, content_hash, listed, model_parts
+from engine.paths import inside, resolved
 from engine.problems import NodeFailure
 
 WEIGHT_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
@@ -71,6 +72,7 @@ class Files:
     own_names: bool = False
     _counters: dict[Path, dict[str, int]] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _roots: dict[str, Path] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def under(
@@ -98,6 +100,12 @@ class Files:
         for role, more in (extra or {}).items():
             folders[role] = (*folders.get(role, ()), *more)
         return cls(folders, items or {}, memo)
+
+    def root(self, role: str) -> Path:
+        """The first folder of a role with its links followed; looked up once: each job has its own."""
+        if role not in self._roots:
+            self._roots[role] = resolved(self.folders[role][0])
+        return self._roots[role]
 
     def names(self, role: str, suffixes: Sequence[str] = ()) -> list[str]:
         """What can be chosen for a role: files by relative path with `/`, and model folders by their name."""
@@ -131,8 +139,8 @@ class Files:
         return blake3("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     def _file_digest(self, path: Path) -> str:
-        stat = path.stat()
-        stamp = f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
+        found = path.stat()
+        stamp = f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
         known = self.memo.recall(str(path), stamp) if self.memo else None
         if known is not None:
             return known
@@ -154,8 +162,8 @@ class Files:
         Raises:
             NodeFailure: The folder cannot be written to, or the prefix leads out of it.
         """
-        root = self.folders[role][0]
-        target = inside(root, prefix.replace("\\", "/") + "_")
+        root = self.root(role)
+        target = inside(self.folders[role][0], prefix.replace("\\", "/") + "_", root=root)
         folder, stem = target.parent, target.name
         try:
             make_folder(folder)
@@ -169,7 +177,7 @@ class Files:
                 f"could not write to {folder}: {error.strerror or error}",
                 "free some space or choose another folder",
             ) from error
-        subfolder = folder.relative_to(root.resolve()).as_posix()
+        subfolder = folder.relative_to(root).as_posix()
         return SavedFile(path.name, "" if subfolder == "." else subfolder, role, digest)
 
     def _drafted(
@@ -238,11 +246,12 @@ class Files:
         """The path of an output named by a `SavedFile.as_link()`, if it is there."""
         if link.get("type") not in ("output", "temp"):
             return None
+        folder, root = self.folders[link["type"]][0], self.root(link["type"])
         subfolder, filename = link.get("subfolder", ""), link.get("filename", "")
         if not isinstance(subfolder, str) or not isinstance(filename, str):
             return None
         try:
-            path = inside(self.folders[link["type"]][0], f"{subfolder}/{filename}" if subfolder else filename)
+            path = inside(folder, f"{subfolder}/{filename}" if subfolder else filename, root=root)
             return path if path.is_file() else None
         except (NodeFailure, OSError):
             return None
@@ -255,26 +264,6 @@ def _keep(path: Path) -> None:
     except OSError:
         path.unlink(missing_ok=True)
         raise
-
-
-def inside(folder: Path, name: str, follow: bool = True) -> Path:
-    """The path of `name` under `folder`.
-
-    Args:
-        follow: Whether a symbolic link may not lead out either; people link model files from elsewhere.
-
-    Raises:
-        NodeFailure: It leads out of the folder.
-    """
-    root = folder.resolve()
-    try:
-        path = (root / name).resolve() if follow else Path(os.path.normpath(root / name))
-        os.fsencode(path)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise NodeFailure(f"{name!r} is no usable file name") from error
-    if not path.is_relative_to(root):
-        raise NodeFailure(f"{name!r} leads out of {folder}", "use a name inside the folder")
-    return path
 
 
 def _exists(path: Path) -> bool:

@@ -5,6 +5,7 @@ import re
 import types
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import (
     Annotated,
     Any,
@@ -98,6 +99,16 @@ class Node(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""
         return self.fn(*args, **kwargs)
+
+    @cached_property
+    def is_generator(self) -> bool:
+        """Whether its function yields requests to models, and so runs in steps."""
+        return inspect.isgeneratorfunction(self.fn)
+
+    @cached_property
+    def is_coroutine(self) -> bool:
+        """Whether its function is asynchronous."""
+        return inspect.iscoroutinefunction(self.fn)
 
     def input(self, name: str) -> Value | None:
         """The input port of this name, hidden ones included, or None."""

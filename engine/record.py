@@ -9,7 +9,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -51,10 +51,11 @@ class Surroundings:
     threads: int = 0
     precision: Precision = "auto"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Tells surroundings apart: 16 hex digits."""
-        return blake3(json.dumps(vars(self), sort_keys=True).encode()).hexdigest(8)
+        facts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return blake3(json.dumps(facts, sort_keys=True).encode()).hexdigest(8)
 
 
 class Record(BaseModel):
@@ -182,15 +183,25 @@ def _seeds(node: GraphNode) -> dict[str, Any]:
 
 def surroundings(devices: Devices) -> Surroundings:
     """What results depend on in this process, where these devices compute."""
-    torch, device = sys.modules.get("torch"), devices.device
-    versions = {name: found for name in PACKAGES if (found := _version(name))}
-    if torch is None:
-        return Surroundings(versions, device, _processor(), precision=devices.precision)
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    return _surroundings(devices.device, devices.precision, threads, PACKAGES)
+
+
+@cache
+def _surroundings(
+    device: str, precision: Precision, threads: int | None, packages: tuple[str, ...]
+) -> Surroundings:
+    """The same; threads are None where torch is not loaded."""
+    versions = {name: found for name in packages if (found := _version(name))}
+    if threads is None:
+        return Surroundings(versions, device, _processor(), precision=precision)
+    torch = sys.modules["torch"]
     if device.startswith("cuda"):
         name = torch.cuda.get_device_name(device)
     else:
         name = f"{_processor()} {torch.backends.cpu.get_cpu_capability()}"
-    return Surroundings(versions, device, name, torch.get_num_threads(), devices.precision)
+    return Surroundings(versions, device, name, threads, precision)
 
 
 @cache

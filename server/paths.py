@@ -5,7 +5,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from engine.drafts import DRAFT
-from engine.files import Files, inside
+from engine.files import Files
+from engine.paths import inside
 from engine.problems import NodeFailure
 
 TYPES = ("input", "output", "temp")

@@ -234,11 +234,10 @@ def _place(run: Run, id: str) -> Place:
 
 def _files(files: Files, outputs: Iterable[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
     """The output files for the row of a job: where each is by folder, never by absolute path."""
-    roots = {role: files.folders[role][0].resolve() for role in ("output", "temp")}
     for output in outputs:
         path = Path(output["path"])
-        role = next(role for role, root in roots.items() if path.is_relative_to(root))
-        place = path.relative_to(roots[role])
+        role = next(role for role in ("output", "temp") if path.is_relative_to(files.root(role)))
+        place = path.relative_to(files.root(role))
         yield {
             "node_id": output["node"],
             "filename": place.name,

@@ -137,7 +137,8 @@ class Workers:
     def tell_status(self, remaining: int | None = None) -> None:
         """Tell all sockets how many jobs there are; None for as many as there are now."""
         remaining = self._queue.remaining if remaining is None else remaining
-        self._metrics.queue(max(0, remaining - len(self.running)), len(self.running))
+        running = len(self.running)
+        self._metrics.queue(max(0, remaining - running), running)
         self._hub.send(None, "status", {"status": {"exec_info": {"queue_remaining": remaining}}})
 
     # ------------------------------------------------------------ from a worker's thread to the loop
@@ -227,9 +228,7 @@ class Workers:
 
     def _in_turn(self, job_id: str, thunk: Callable[[], None], last: bool = False, wait: float = 0.0) -> None:
         """Do something on the loop's thread after what the job told before, pictures included."""
-        with self._lock:
-            waits = self._behind[job_id] > 0 or (last and job_id in self._estimating)
-        if waits:
+        if job_id in self._behind or (last and job_id in self._estimating):
             self._on_encoder(job_id, lambda: thunk)
         else:
             self._later(thunk, wait)

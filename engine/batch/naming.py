@@ -104,7 +104,9 @@ class Namer:
         for first, second, stem in collisions([job.names for job in jobs]):
             which = f"two outputs of job {second}" if first == second else f"jobs {first} and {second}"
             message = f"{which} would take each other's output names at {stem!r}"
-            yield Problem("colliding_names", message, hint="add {job} to --name, or {node}, or what varies")
+            yield Problem(
+                "colliding_names", message, hint="begin --name with {job}, or add {node} or what varies"
+            )
 
 
 def _template(name: str | None, saver: _Saver, has_names: bool, several: bool) -> str:

@@ -1,6 +1,5 @@
 """What a batch will do: its jobs merged by key, what the cache has, how often each result is needed."""
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -152,7 +151,7 @@ def _calling(bound: Bound) -> Iterator[tuple[int, str]]:
 
 def _calls(bound: Bound, id: str) -> bool:
     """Whether a node may call models."""
-    return inspect.isgeneratorfunction(bound.graph.nodes[id].node.fn)
+    return bound.graph.nodes[id].node.is_generator
 
 
 def _bound(batch: Batch, binder: Binder) -> list[Bound]:

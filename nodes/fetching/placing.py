@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from engine.drafts import make_folder, sync_folder
-from engine.files import inside
+from engine.paths import inside
 from nodes.fetching.hub import FetchFailed, RemoteFile, Repository, download, refused
 
 STAGE = ".fetch"

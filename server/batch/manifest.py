@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from engine.cache import PASSING
 from engine.drafts import make_folder, sync_folder, write_whole
-from engine.files import inside
+from engine.paths import inside
 from engine.plan import Plan
 from engine.problems import NodeFailure
 from server.queue.jobs import ENDED, Ending, Job

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once: making one takes as long as using it
+_encode_all = json.JSONEncoder(separators=(",", ":"), default=str).encode
 log = logging.getLogger(__name__)
 Status = Literal["pending", "paused", "running", "success", "error", "cancelled"]
 End = Literal["success", "error", "cancelled"]
@@ -71,7 +73,7 @@ class Ending:
     def as_json(self) -> str:
         """The `ending` column."""
         found = {k: v for k, v in vars(self).items() if k != "status"}
-        return json.dumps(found, separators=(",", ":"), default=str)
+        return _encode_all(found)
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def row_of(new: NewJob, number: float, counted: bool, created: float) -> dict[st
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return _encode(value) if value else "[]" if isinstance(value, tuple | list) else "{}"
 
 
 def failure(

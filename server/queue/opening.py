@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
 from server.queue import postgres
 from server.queue.postgres import UnusableError
@@ -20,6 +20,7 @@ from server.queue.tables import METADATA
 
 log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
+BEGIN = "BEGIN IMMEDIATE"
 PATIENCE_S = 15
 MOST_ROWS = 200_000
 """Row numbers that are tried in a damaged table whose last one cannot be read."""
@@ -92,8 +93,12 @@ def _migrate(engine: Engine) -> None:
 
 def _begin(connection: Connection) -> None:
     """Take the write lock at once, so that two writers wait for each other; reading takes none."""
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        return
+    try:  # past SQLAlchemy: every job begins two transactions
+        connection.connection.cursor().execute(BEGIN)
+    except sqlite3.Error as error:
+        raise OperationalError(BEGIN, None, error) from error
 
 
 def _set_up(connection: Any, _record: Any) -> None:

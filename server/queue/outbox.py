@@ -7,10 +7,11 @@ from sqlalchemy import Connection, Update, bindparam, delete, select
 
 from server.jobview import STATUS, Look, outputs_at_end, time_of, view
 from server.queue.jobs import Ending, Job, job_of
+from server.queue.quick import Quick
 from server.queue.tables import assets, jobs, webhooks
 
-_DROP = delete(assets).where(assets.c.job_id == bindparam("job"))
-_INSERT = assets.insert()
+_DROP = Quick(delete(assets).where(assets.c.job_id == bindparam("job")))
+_INSERT = Quick(assets.insert(), [c.name for c in assets.c])
 
 
 def job_ended(connection: Connection, job: Job, ending: Ending, now: float) -> None:
@@ -31,27 +32,23 @@ def all_ended(connection: Connection, change: Update, now: float) -> list[str]:
 
 
 def _note_outputs(connection: Connection, job_id: str, ending: Ending, now: float) -> None:
-    rows = []
+    _DROP.change(connection, {"job": job_id})  # of an end before a retry
     for output in outputs_at_end(job_id, ending):
         place = {"text": output.text}
         if output.text is None:
             place = {"type": output.folder, "subfolder": output.subfolder, "filename": output.name}
-        rows.append(
-            {
-                "id": output.id,
-                "hash": output.blake3,
-                "size": output.size,
-                "content_type": output.content_type,
-                "file_path": output.name,
-                "tags": "[]",
-                "created": now,
-                "job_id": job_id,
-                "output": json.dumps(place),
-            }
-        )
-    connection.execute(_DROP, {"job": job_id})  # of an end before a retry
-    if rows:
-        connection.execute(_INSERT, rows)
+        row = {
+            "id": output.id,
+            "hash": output.blake3,
+            "size": output.size,
+            "content_type": output.content_type,
+            "file_path": output.name,
+            "tags": "[]",
+            "created": now,
+            "job_id": job_id,
+            "output": json.dumps(place),
+        }
+        _INSERT.change(connection, row)
 
 
 def _note_webhook(connection: Connection, job: Job, now: float) -> None:

@@ -24,7 +24,7 @@ def leased(connection: Connection, owner: str, most: int, now: float, above: int
     statement = sql.LEASE
     if above is not None:
         statement, values["above"] = sql.LEASE_ABOVE, above
-    found = [job_of(dict(r)) for r in connection.execute(statement, values).mappings()]
+    found = [job_of(row) for row in statement.rows(connection, values)]
     return sorted(found, key=lambda j: (-j.priority, j.number, j.seq))
 
 
@@ -32,10 +32,10 @@ def finished(connection: Connection, job: Job, ending: Ending, now: float) -> bo
     """Record a job's end with its outputs; False if it is no longer this owner's."""
     which = {"job": job.seq, "who": job.owner, "which": job.attempt}
     values = which | {"now_status": ending.status, "now_ending": ending.as_json(), "now": now}
-    if connection.execute(sql.FINISH, values).rowcount != 1:
+    if sql.FINISH.change(connection, values) != 1:
         return connection.execute(sql.FINISHED, values).first() is not None
     if job.attempt > 1 or any(file.get("type") == "output" for file in ending.files):
-        connection.execute(sql.UNNAME, {"job": job.seq})
+        sql.UNNAME.change(connection, {"job": job.seq})
     job_ended(connection, job, ending, now)
     return True
 

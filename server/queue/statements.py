@@ -7,10 +7,13 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from server.queue.jobs import WAITING
+from server.queue.quick import Quick
 from server.queue.tables import jobs, names
 
 ORDER = (jobs.c.priority.desc(), jobs.c.number, jobs.c.seq)
 """The order in which jobs run."""
+LATER = ("seq", "started", "finished", "owner", "lease_until", "ending")
+"""What a job that is accepted has not yet."""
 
 
 def _lease(*which: ColumnElement[bool]) -> ReturningUpdate[Any]:
@@ -26,9 +29,9 @@ def _lease(*which: ColumnElement[bool]) -> ReturningUpdate[Any]:
     return change.values(status="running", attempt=jobs.c.attempt + 1, **values).returning(*jobs.c)
 
 
-LEASE = _lease()
-LEASE_ABOVE = _lease(jobs.c.priority > bindparam("above"))
-FINISH = (
+LEASE = Quick(_lease())
+LEASE_ABOVE = Quick(_lease(jobs.c.priority > bindparam("above")))
+FINISH = Quick(
     update(jobs)
     .where(
         jobs.c.seq == bindparam("job"),
@@ -51,9 +54,8 @@ FINISHED = select(jobs.c.seq).where(  # by a commit of which nobody heard, as th
     jobs.c.ending == bindparam("now_ending"),
 )
 WAITING_COUNT = select(func.count()).where(jobs.c.status.in_(WAITING))
-ACCEPT = jobs.insert()
-TAKEN = select(jobs.c.seq).where(jobs.c.id == bindparam("job_id"))
-UNNAME = delete(names).where(names.c.seq == bindparam("job"))
+ACCEPT = Quick(jobs.insert(), [c.name for c in jobs.c if c.name not in LATER])
+UNNAME = Quick(delete(names).where(names.c.seq == bindparam("job")))
 HAS_ENDED = jobs.c.finished.is_not(None)
 """As the index knows it; a job that is put back has no end."""
 GROUP = 500

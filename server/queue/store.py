@@ -84,15 +84,11 @@ class Queue:
             self._take_room(connection)
             if self._room < 0:
                 raise FullError(f"{self._most} jobs are waiting; try again later")
-            if connection.scalar(sql.TAKEN, {"job_id": new.id}) is not None:
-                raise TakenError(f"a job has the id {new.id!r} already")
             try:
-                seq = connection.execute(sql.ACCEPT, row).inserted_primary_key
-            except IntegrityError as error:  # another process was quicker
+                seq = sql.ACCEPT.insert(connection, row)
+            except IntegrityError as error:
                 raise TakenError(f"a job has the id {new.id!r} already") from error
-            assert seq is not None
-            blank = {"started": None, "finished": None, "owner": None, "ending": None}
-            job = job_of({**row, **blank, "seq": seq[0]})
+            job = job_of({**row, **dict.fromkeys(sql.LATER), "seq": seq})
             also(connection, job)
             return job
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from engine.cache.disk import DiskTier
 from engine.drafts import ABANDONED_S, MACHINE, sweep, write_whole
-from engine.files import Files, expand_prefix, inside
+from engine.files import Files, expand_prefix
+from engine.paths import inside
 from engine.problems import NodeFailure
 
 

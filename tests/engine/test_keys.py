@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 from test_runner import chain, dags
 from toys import REGISTRY, World, add, n
 
-from engine.node import Node
 from engine.plan import make_plan
 from engine.registry import Registry
 from engine.workflow import from_json
@@ -84,7 +84,7 @@ def test_the_slot_of_a_link_and_the_port_it_goes_to_are_in_the_key() -> None:
 
 
 def test_the_version_of_a_node_is_in_the_key() -> None:
-    newer = Node(**{**vars(add), "version": 2})
+    newer = replace(add, version=2)
     graph = {"v": n("Value", value=1), "a": n("Add", a=["v", 0]), "s": n("Show", value=["a", 0])}
     registry = Registry({**REGISTRY.nodes, "Add": newer})
     before, after = keys(graph), keys(graph, registry)

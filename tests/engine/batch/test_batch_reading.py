@@ -148,11 +148,18 @@ def test_rows_may_name_their_jobs(tmp_path: Path) -> None:
 
 @given(
     st.lists(st.text(st.sampled_from("aA/_ 1.%é"), max_size=4), min_size=1, max_size=4),
-    st.sampled_from(["{prefix}_{job}", "{Prompt.text}_{job}", "{job}/{Prompt.text}", "{Prompt.text}/{job}"]),
+    st.sampled_from(["{prefix}_{job}", "{job}/{Prompt.text}", "{Prompt.text}/{job}"]),
 )
 def test_names_with_the_number_never_collide(prompts: list[str], name: str) -> None:
     stems = names(f"Prompt.text={json.dumps(prompts)}", "Sampler.seed=1..3", name=name)
     assert len({stem.casefold() for (stem,) in stems}) == 3 * len(prompts)
+
+
+def test_a_text_before_the_number_may_be_another_jobs_name() -> None:
+    found = problems('Prompt.text=["", "__1"]', "Sampler.seed=1..3", name="{Prompt.text}_{job}")
+    assert [p.code for p in found] == ["colliding_names"] * 3
+    assert found[0].hint.startswith("begin --name with {job}")
+    assert len(names('Prompt.text=["", "__1"]', "Sampler.seed=1..3", name="{job}_{Prompt.text}")) == 6
 
 
 # ------------------------------------------------------------ the digest

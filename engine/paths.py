@@ -1,0 +1,57 @@
+"""Paths of files that workflows and clients name: never outside of their folder."""
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from engine.problems import NodeFailure
+
+_RESOLVED: dict[Path, Path] = {}
+
+
+def inside(folder: Path, name: str, follow: bool = True, root: Path | None = None) -> Path:
+    """The path of `name` under `folder`.
+
+    Args:
+        follow: Whether a symbolic link may not lead out either; people link model files from elsewhere.
+        root: The folder with its links followed, where that is known.
+
+    Raises:
+        NodeFailure: It leads out of the folder.
+    """
+    base = str(root or folder.resolve())
+    try:  # in texts: pathlib takes several times as long, and every output passes here
+        if "\0" in name:  # some versions of `normpath` end there
+            raise ValueError
+        path = os.path.normpath(f"{base}{os.sep}{name}" if not name.startswith(os.sep) else name)
+        if follow and (".." in name or _leads_on(path, base)):
+            path = str((Path(base) / name).resolve())
+        os.fsencode(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise NodeFailure(f"{name!r} is no usable file name") from error
+    if path != base and not path.startswith(base.rstrip(os.sep) + os.sep):
+        raise NodeFailure(f"{name!r} leads out of {folder}", "use a name inside the folder")
+    return Path(path)
+
+
+def _leads_on(path: str, root: str) -> bool:
+    """Whether anything on the way from a folder to a path in it is a symbolic link."""
+    while len(path) > len(root):
+        with contextlib.suppress(OSError):  # there is nothing
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                return True
+        path = os.path.split(path)[0]
+    return False
+
+
+def resolved(folder: Path) -> Path:
+    """A folder with its links followed, anew only where they lead elsewhere than the last time."""
+    known = _RESOLVED.get(folder)
+    try:
+        if known is not None and known.samefile(folder):
+            return known
+    except OSError:  # it is not there yet
+        pass
+    _RESOLVED[folder] = folder.resolve()
+    return _RESOLVED[folder]
