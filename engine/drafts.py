@@ -74,13 +74,16 @@ def create(path: Path, content: bytes) -> None:
         FileExistsError: The name is taken; the file there stays as it is.
         OSError: It cannot be written; nothing is left behind.
     """
-    with path.open("xb") as file:
-        try:
-            file.write(content)
-            file.flush()
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)  # half the calls of `open`
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(fd, left) :]
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
 
 
 def draft(folder: Path, suffix: str, content: bytes | Callable[[Path], object], synced: bool = True) -> Path:

@@ -63,6 +63,7 @@ class Files:
         memo: Where content hashes are remembered; None hashes again each time.
         book: Where a job's output names are reserved before the files appear; None reserves none.
         own_names: Whether no other job's names begin as this one's; they count from 1 whatever is there.
+        written: Where `facts` of what is written are kept, by sha256; for one job.
     """
 
     folders: Mapping[str, tuple[Path, ...]]
@@ -70,6 +71,7 @@ class Files:
     memo: DigestMemo | None = None
     book: NameBook | None = None
     own_names: bool = False
+    written: dict[str, tuple[str, int]] | None = None
     _counters: dict[Path, dict[str, int]] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _roots: dict[str, Path] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -163,7 +165,8 @@ class Files:
             NodeFailure: The folder cannot be written to, or the prefix leads out of it.
         """
         root = self.root(role)
-        target = inside(self.folders[role][0], prefix.replace("\\", "/") + "_", root=root)
+        name = prefix.replace("\\", "/") + "_"
+        target = inside(self.folders[role][0], name, follow="/" in name, root=root)
         folder, stem = target.parent, target.name
         try:
             make_folder(folder)
@@ -177,6 +180,8 @@ class Files:
                 f"could not write to {folder}: {error.strerror or error}",
                 "free some space or choose another folder",
             ) from error
+        if isinstance(content, bytes) and self.written is not None:
+            self.written[digest] = blake3(content).hexdigest(), len(content)
         subfolder = folder.relative_to(root).as_posix()
         return SavedFile(path.name, "" if subfolder == "." else subfolder, role, digest)
 
@@ -241,6 +246,14 @@ class Files:
         """The sha256 of a file's bytes, as outputs are recorded with."""
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def facts(self, path: Path, sha256: str) -> tuple[str, int]:
+        """The blake3 and the bytes of an output; one that this job wrote is not read again.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        return (self.written or {}).get(sha256) or (content_hash(path), path.stat().st_size)
 
     def saved(self, link: Mapping[str, str]) -> Path | None:
         """The path of an output named by a `SavedFile.as_link()`, if it is there."""

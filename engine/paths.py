@@ -3,11 +3,14 @@
 import contextlib
 import os
 import stat
+import time
 from pathlib import Path
 
 from engine.problems import NodeFailure
 
-_RESOLVED: dict[Path, Path] = {}
+KNOWN_S = 1.0
+"""Seconds for which a folder is taken to be where it was found; every job asks for it."""
+_RESOLVED: dict[Path, tuple[Path, float]] = {}
 
 
 def inside(folder: Path, name: str, follow: bool = True, root: Path | None = None) -> Path:
@@ -46,12 +49,9 @@ def _leads_on(path: str, root: str) -> bool:
 
 
 def resolved(folder: Path) -> Path:
-    """A folder with its links followed, anew only where they lead elsewhere than the last time."""
-    known = _RESOLVED.get(folder)
-    try:
-        if known is not None and known.samefile(folder):
-            return known
-    except OSError:  # it is not there yet
-        pass
-    _RESOLVED[folder] = folder.resolve()
-    return _RESOLVED[folder]
+    """A folder with its links followed, as it was `KNOWN_S` ago at most."""
+    known, found = _RESOLVED.get(folder, (folder, 0.0))
+    if (now := time.monotonic()) - found > KNOWN_S or not found:
+        known = folder.resolve()
+        _RESOLVED[folder] = known, now
+    return known

@@ -12,7 +12,6 @@ from engine.cache import KeyParts, Result, Tier, Tiers
 from engine.devices import Devices
 from engine.events import Event
 from engine.files import Files
-from engine.folders import content_hash
 from engine.job import Job as Run
 from engine.plan import Plan
 from engine.ports import Env
@@ -189,7 +188,7 @@ def _files_of(job: Job, files: Files, queue: Queue) -> Files:
     """
     options, book = job.options, Book(queue, job)
     if "batch" not in options:
-        return replace(files, book=book)
+        return replace(files, book=book, written={})
     items = {role: {**files.items.get(role, {}), **_paths(found)} for role, found in options["items"].items()}
     folders = {**files.folders, "output": (Path(options["output"]),)}
     return replace(
@@ -198,6 +197,7 @@ def _files_of(job: Job, files: Files, queue: Queue) -> Files:
         items={**files.items, **items},
         book=book if options["shared"] else None,
         own_names=True,
+        written={},
         _counters={},
     )
 
@@ -238,14 +238,15 @@ def _files(files: Files, outputs: Iterable[Mapping[str, str]]) -> Iterator[dict[
         path = Path(output["path"])
         role = next(role for role in ("output", "temp") if path.is_relative_to(files.root(role)))
         place = path.relative_to(files.root(role))
+        blake3, size = files.facts(path, output["sha256"])
         yield {
             "node_id": output["node"],
             "filename": place.name,
             "subfolder": "" if len(place.parts) == 1 else place.parent.as_posix(),
             "type": role,
             "sha256": output["sha256"],
-            "blake3": content_hash(path),
-            "size": path.stat().st_size,
+            "blake3": blake3,
+            "size": size,
         }
 
 

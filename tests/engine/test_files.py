@@ -8,10 +8,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -166,6 +168,17 @@ def test_a_writer_that_raises_leaves_nothing(files: Files, tmp_path: Path) -> No
 )  # fmt: skip
 def test_only_outputs_that_are_there_are_found_again(files: Files, link: Any) -> None:
     assert files.saved(link) is None
+
+
+@pytest.mark.parametrize("written", [{}, None])
+def test_facts_of_an_output_are_those_of_its_file(files: Files, written: Any) -> None:
+    job = replace(files, written=written)
+    for role in ("output", "temp"):
+        saved = job.write(role, "x", ".png", b"picture")
+        path = job.saved(saved.as_link())
+        assert path is not None
+        assert job.facts(path, saved.sha256) == (blake3(b"picture").hexdigest(), 7)
+        assert bool(job.written) is (written is not None)
 
 
 def test_the_tokens_of_a_prefix_are_filled_in() -> None:
