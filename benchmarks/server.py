@@ -89,7 +89,7 @@ class Server:
 
 
 @asynccontextmanager
-async def ours(port: int) -> AsyncIterator[Server]:
+async def ours(port: int, workers: int = 0) -> AsyncIterator[Server]:
     """Our server in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {
@@ -97,6 +97,7 @@ async def ours(port: int) -> AsyncIterator[Server]:
             "LATENTGRAPH_SERVER_MAX_QUEUE": "100000",
         }
         command = ["latentgraph", "serve", "--port", str(port), "--base-directory", folder, "--device", "cpu"]
+        command += ["--workers", str(workers)]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         try:
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
@@ -287,13 +288,14 @@ async def main() -> None:
     parser.add_argument("--peer", metavar="URL", help="a server to measure beside ours, e.g. a ComfyUI's")
     parser.add_argument("--peer-pid", type=int, help="its process, for its memory")
     parser.add_argument("--port", type=int, default=8391)
+    parser.add_argument("--workers", type=int, default=0, help="worker processes of ours")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--queued", type=int, default=10_000)
     parser.add_argument("--chains", type=int, nargs="*", default=[100, 500, 2_000, 10_000])
     parser.add_argument("--only", nargs="*", choices=["throughput", "chains", "fan", "queue", "history"])
     chosen = parser.parse_args()
     print(described("aiohttp", "sqlalchemy", "torch"))
-    async with ours(chosen.port) as server:
+    async with ours(chosen.port, chosen.workers) as server:
         if chosen.peer:
             async with peer(chosen.peer, chosen.peer_pid) as other:
                 await measure([server, other], chosen)

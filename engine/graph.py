@@ -66,7 +66,7 @@ class Graph:
             id = stack.pop()
             if id not in wanted:
                 wanted.add(id)
-                stack += self.dag.pred[id]
+                stack += self.dag.predecessors(id)
         order = self.sources_first(wanted)
         if len(order) < len(wanted):
             raise nx.NetworkXUnfeasible("they depend on themselves")
@@ -78,10 +78,10 @@ class Graph:
         Args:
             ids: Node ids with all that is upstream of them.
         """
-        waits = {id: len(sources) for id, sources in self.dag.pred.items() if id in ids}
+        waits = {id: len([*self.dag.predecessors(id)]) for id in self.dag if id in ids}
         order = [id for id, sources in waits.items() if not sources]
         for id in order:
-            for consumer in self.dag.succ[id]:
+            for consumer in self.dag.successors(id):
                 if consumer in waits:
                     waits[consumer] -= 1
                     if not waits[consumer]:

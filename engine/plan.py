@@ -87,9 +87,13 @@ def make_plan(
     if checked.problems:
         raise WorkflowError(checked.problems)
     graph = checked.graph
-    chosen = graph.outputs if wanted is None else wanted
-    order = graph.needed(chosen)
-    return plan_of(graph, chosen, *keys_of(graph, order, env), tiers, env)
+    return plan_checked(graph, graph.outputs if wanted is None else wanted, env, tiers)
+
+
+def plan_checked(graph: Graph, targets: Iterable[str], env: Env, tiers: Tiers) -> Plan:
+    """The plan of a graph in which nothing is wrong."""
+    chosen = tuple(targets)
+    return plan_of(graph, chosen, *keys_of(graph, graph.needed(chosen), env), tiers, env)
 
 
 def plan_of(

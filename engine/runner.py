@@ -16,11 +16,12 @@ from engine.cache.leases import Leases
 from engine.devices import Devices
 from engine.files import Files
 from engine.flights import Flights
+from engine.graph import Graph
 from engine.groups import LADDER
 from engine.job import Job
 from engine.lane import Lane
 from engine.pace import Pace
-from engine.plan import Plan, make_plan
+from engine.plan import Plan, make_plan, plan_checked
 from engine.ports import Env
 from engine.record import Record
 from engine.registry import Registry
@@ -94,6 +95,10 @@ class Engine:
             WorkflowError: With all of its problems.
         """
         return make_plan(workflow, self.registry, env or self.env, tiers or self.tiers, targets)
+
+    def plan_checked(self, graph: Graph, targets: Iterable[str], *, env: Env, tiers: Tiers) -> Plan:
+        """Plan a graph in which `check` found nothing wrong; else as `plan`."""
+        return plan_checked(graph, targets, env, tiers)
 
     def start(
         self,

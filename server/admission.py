@@ -26,11 +26,13 @@ class Admitted:
     Args:
         targets: The output nodes to run.
         errors: What is wrong with the outputs that are left out, in the classic form.
+        checked: Its graph with coerced literals, where nothing is left out and it is small.
     """
 
     workflow: Workflow
     targets: tuple[str, ...]
     errors: NodeErrors
+    checked: Graph | None = None
 
 
 class Inadmissible(Exception):
@@ -76,7 +78,7 @@ def admit(
     checked = check(graph, env, wanted)
     problems = [*checked.problems, *too_big(checked.graph, megapixels)]
     if not problems:
-        return Admitted(workflow, wanted, {})
+        return Admitted(workflow, wanted, {}, checked.graph if len(graph.nodes) <= FEW else None)
     spoilt = downstream(graph, {p.node_id for p in problems})
     errors = node_errors(graph, problems, wanted)
     sound = tuple(t for t in wanted if t not in spoilt)

@@ -5,7 +5,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import Any, Protocol
 
 from engine.config import Settings
@@ -206,7 +205,7 @@ def _pass(message: Message, server: ServerSettings, send: Callable[[tuple[Any, .
         return send(("message", message))
     picture = encoded(message.picture, server.preview_size)
     if picture is not None:
-        send(("message", replace(message, picture=picture)))
+        send(("message", message._replace(picture=picture)))
 
 
 def _pass_event(event: Event, send: Callable[[tuple[Any, ...]], None]) -> None:

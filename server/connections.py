@@ -79,7 +79,7 @@ def watch_bodies(seconds: float) -> Middleware:
 
     @web.middleware
     async def watched(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not request.can_read_body:
+        if not request.can_read_body or request.content.is_eof():  # it came with its head
             return await handler(request)
         late = asyncio.timeout(None)
         try:

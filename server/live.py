@@ -3,8 +3,7 @@
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 KEPT_EVENTS = 4_000
 """Events of one job that can be replayed; of a longer run the oldest are forgotten."""
@@ -14,8 +13,7 @@ STRIDE = 1_000_000
 """Numbers for each attempt of a job, so that a restart does not give a number twice."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One event of a job: its number, its type, and what it says."""
 
     n: int

@@ -1,9 +1,11 @@
 """Worker processes: each leases from the queue by itself; a pipe carries what it tells and is told."""
 
+import asyncio
 import contextlib
 import multiprocessing
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -12,6 +14,7 @@ from engine.config import Settings
 from server.attended import Attended, Line, work
 from server.config import ServerSettings
 from server.queue.jobs import Job
+from server.telling import TOGETHER_S
 from server.worker import Told
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -46,6 +49,7 @@ class _Process:
 
     def __init__(self, settings: Settings, server: ServerSettings) -> None:
         self._pipe, theirs = _SPAWN.Pipe()
+        self._told: deque[tuple[Any, ...]] = deque()
         self._process = _SPAWN.Process(target=_work, args=(settings, server, theirs), daemon=True)
         self._process.start()
         theirs.close()
@@ -55,16 +59,50 @@ class _Process:
             self._pipe.send(command)
 
     def receive(self) -> tuple[Any, ...]:
-        try:
-            told: tuple[Any, ...] = self._pipe.recv()
-        except OSError as error:
-            raise EOFError from error
-        return told
+        while not self._told:
+            try:
+                self._told.extend(self._pipe.recv())
+            except OSError as error:
+                raise EOFError from error
+        return self._told.popleft()
 
     def close(self) -> str:
         self._process.join(5)
         self._process.kill()
         return f"exit code {self._process.exitcode}"
+
+
+class _Outbox:
+    """What is told goes through the pipe together, a little later: each time wakes the parent."""
+
+    def __init__(self, pipe: "Connection[Any, Any]") -> None:
+        self._pipe = pipe
+        self._kept: list[tuple[Any, ...]] = []
+        self._soon = False
+        """Whether all of it is sent within this turn of the worker's loop."""
+        self._keeping, self._sending = threading.Lock(), threading.Lock()
+
+    def send(self, told: tuple[Any, ...]) -> None:
+        """Take what is told; what a run tells of its course may wait, the rest is sent at once."""
+        soon = told[0] not in ("message", "event")
+        with self._keeping:
+            self._kept.append(told)
+            if self._soon or (len(self._kept) > 1 and not soon):
+                return
+            self._soon = soon
+        try:
+            asyncio.get_running_loop().call_later(0.0 if soon else TOGETHER_S, self.flush)
+        except RuntimeError:  # not the worker's thread
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is kept."""
+        with self._sending:  # in the order in which it was told
+            with self._keeping:
+                kept, self._kept, self._soon = self._kept, [], False
+            if kept:
+                with contextlib.suppress(OSError):
+                    self._pipe.send(kept)
 
 
 def _work(settings: Settings, server: ServerSettings, pipe: "Connection[Any, Any]") -> None:
@@ -73,11 +111,7 @@ def _work(settings: Settings, server: ServerSettings, pipe: "Connection[Any, Any
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    lock = threading.Lock()
-
-    def send(told: tuple[Any, ...]) -> None:
-        with lock, contextlib.suppress(OSError):
-            pipe.send(told)
+    outbox = _Outbox(pipe)
 
     def receive() -> tuple[Any, ...]:
         try:
@@ -86,5 +120,6 @@ def _work(settings: Settings, server: ServerSettings, pipe: "Connection[Any, Any
             os._exit(1)  # the parent is gone, and with it the right to what was leased
         return command
 
-    work(settings, server, send, receive)
+    work(settings, server, outbox.send, receive)
+    outbox.flush()
     os._exit(0)

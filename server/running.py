@@ -12,6 +12,7 @@ from engine.cache import KeyParts, Result, Tier, Tiers
 from engine.devices import Devices
 from engine.events import Event
 from engine.files import Files
+from engine.graph import Graph
 from engine.job import Job as Run
 from engine.plan import Plan
 from engine.ports import Env
@@ -35,6 +36,7 @@ class Running:
     Args:
         send: Is given the messages, on the worker's thread.
         observe: Is given the engine's events, on the worker's thread.
+        checked: Its graph, if it was checked just now.
     """
 
     def __init__(
@@ -44,8 +46,9 @@ class Running:
         queue: Queue,
         send: Callable[[Message], None],
         observe: Callable[[Event], None] = lambda _: None,
+        checked: Graph | None = None,
     ) -> None:
-        self.job, self._observe = job, observe
+        self.job, self._observe, self._checked = job, observe, checked
         self._engine, self._queue, self._send = engine, queue, send
         self._run: Run | None = None
         self._lock = threading.Lock()
@@ -114,6 +117,9 @@ class Running:
 
     async def _planned(self, env: Env, tiers: Tiers) -> Plan:
         """The plan; one that may take long is made on another thread, so that others are not held up."""
+
+        if self._checked is not None and not tiers.far:
+            return self._engine.plan_checked(self._checked, self.job.targets, env=env, tiers=tiers)
 
         def planned() -> Plan:
             return self._engine.plan(_workflow(self.job), self.job.targets, env=env, tiers=tiers)

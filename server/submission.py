@@ -115,7 +115,8 @@ async def new_job(state: State, asked: Asked, base: str) -> tuple[NewJob, frozen
         text = f"outputs are left out, as nodes {', '.join(admitted.errors)} have errors; see node_errors"
         options.setdefault("warnings", []).append(text)
     extra = {**extra, "client_id": extra.get("client_id") or id}
-    new = NewJob(id, graph, extra, admitted.targets, priority=_priority(body), options=options)
+    priority, checked = _priority(body), admitted.checked
+    new = NewJob(id, graph, extra, admitted.targets, priority=priority, options=options, checked=checked)
     return new, frozenset(inputs.hashes)
 
 

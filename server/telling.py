@@ -3,8 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine import events
 from server.previews import Pictured
@@ -13,11 +12,12 @@ from server.queue.jobs import Ending, Job
 FEW = 64
 """Nodes up to which each change of state tells all of them; beyond it, at most every `PAUSE_S`."""
 PAUSE_S = 0.1
+TOGETHER_S = 0.005
+"""Seconds for which what a run tells is kept together: waking another thread or process holds up nodes."""
 ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):  # made a dozen times a job: in a third of the time of a dataclass
     """One thing to tell.
 
     Args:
@@ -30,13 +30,12 @@ class Message:
     job_id: str
     sid: str | None
     type: str
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = {}
     picture: Any = None
     estimate: bool = False
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a node stands: the node it is shown at, the one that added it, its ancestor in the workflow."""
 
     display: str

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.events import Event
 from engine.runner import Engine
 from server.assembly import freed
+from server.lately import Lately
 from server.queue.jobs import Ending, Job, fault
 from server.queue.owners import new_owner
 from server.queue.postgres import brief
@@ -58,7 +59,7 @@ class Worker:
     """
 
     def __init__(self, engine: Engine, queue: Queue, told: Told, at_once: int = 1) -> None:
-        self.owner = new_owner()
+        self.owner, self.lately = new_owner(), Lately()
         self._engine, self._queue, self._told = engine, queue, told
         self._running: dict[str, Running] = {}
         self._at_once = at_once
@@ -68,7 +69,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._more = self._napping = self._stopping = self._cut_off = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=self._main, name="worker", daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), name="worker", daemon=True)
 
     def start(self) -> None:
         """Begin to work."""
@@ -122,9 +123,6 @@ class Worker:
             loop.call_soon_threadsafe(self._wake.set)
 
     # ------------------------------------------------------------ on its own thread
-
-    def _main(self) -> None:
-        asyncio.run(self._work())
 
     async def _work(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -189,7 +187,8 @@ class Worker:
         for job in leased:
             if (known := self._running.get(job.id)) and known.is_of(job):
                 continue  # PostgreSQL ended before it wrote the lease down: it holds again
-            running = Running(job, self._engine, self._queue, told.message, told.event)
+            checked = self.lately.take(job)
+            running = Running(job, self._engine, self._queue, told.message, told.event, checked)
             self._running[job.id] = running
             self._busy.add(running)
             told.taken(job)
@@ -197,6 +196,7 @@ class Worker:
 
     def _forget(self, running: Running) -> None:
         """It is over, whatever becomes of its job."""
+        self._busy.discard(running)
         if self._running.get(running.job.id) is running:
             del self._running[running.job.id]
 
@@ -236,7 +236,6 @@ class Worker:
         loop, turn = asyncio.get_running_loop(), Turn()
 
         def begin(leased: list[Job]) -> None:
-            self._busy.discard(running)
             self._forget(running)
             self._begin(leased, turn)
 

@@ -14,6 +14,7 @@ from functools import partial
 from engine.config import Settings
 from engine.drafts import sweep
 from engine.files import Files
+from engine.graph import Graph
 from engine.runner import Engine
 from server.attended import Attended
 from server.config import ServerSettings
@@ -24,12 +25,10 @@ from server.previews import Picture, described, encoded, plain
 from server.processes import apart_workers
 from server.queue.jobs import Ending, Job
 from server.queue.store import Queue
-from server.telling import Message
+from server.telling import TOGETHER_S, Message
 from server.worker import Told, Worker
 
 log = logging.getLogger(__name__)
-TOGETHER_S = 0.005
-"""Seconds for which what a run tells is kept together: waking the loop's thread holds up nodes."""
 STREAMED = {"executed": "output", "preview": "preview", "execution_cached": "cached"}
 """Classic messages that a job's own stream has too, by their type there."""
 
@@ -76,8 +75,11 @@ class Workers:
         for worker in self._workers:
             worker.start()
 
-    def accepted(self, job: Job) -> None:
-        """A job was recorded: somebody should run it."""
+    def accepted(self, job: Job, checked: Graph | None = None) -> None:
+        """A job was recorded: somebody should run it; its graph was checked just now, if given."""
+        for worker in self._workers:
+            if checked is not None and isinstance(worker, Worker):
+                worker.lately.put(job, checked)
         self.streams.begin(job.id, job.attempt).add("status", {"status": "queued"})
         self.tell_status()
         self.wake()

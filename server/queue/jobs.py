@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from engine.graph import Graph
+
 T = TypeVar("T")
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # made once: making one takes as long as using it
 _encode_all = json.JSONEncoder(separators=(",", ":"), default=str).encode
@@ -30,6 +32,7 @@ class NewJob:
         front: Whether to run before all that wait.
         priority: Higher runs first, before `number` is looked at.
         options: What else is asked for: `no_cache`, `webhook`, `metadata`, …
+        checked: Its graph as it was checked, if that is at hand; not recorded.
     """
 
     id: str
@@ -40,6 +43,7 @@ class NewJob:
     front: bool = False
     priority: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    checked: Graph | None = field(default=None, compare=False, repr=False)
 
     @property
     def client_id(self) -> str | None:

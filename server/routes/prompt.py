@@ -59,7 +59,8 @@ async def accepted_form(state: State, body: dict[str, Any]) -> tuple[NewJob, Adm
     id = str(uuid.uuid4() if body.get("prompt_id") is None else body["prompt_id"])
     if not 0 < len(id) <= 256:
         raise Refused(400, "invalid_request", "prompt_id has 1 to 256 characters")
-    return NewJob(id, body["prompt"], extra, admitted.targets), admitted
+    new = NewJob(id, body["prompt"], extra, admitted.targets, checked=admitted.checked)
+    return new, admitted
 
 
 async def admitted_form(state: State, prompt: Any, targets: list[str] | None) -> Admitted:
@@ -97,7 +98,7 @@ async def put(
         raise Refused(429, "queue_full", str(error)) from error
     except TakenError as error:
         raise Refused(409, "id_taken", f"{error}; use another prompt_id") from error
-    state.workers.accepted(job)
+    state.workers.accepted(job, new.checked)
     return job
 
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.cache.disk import DiskTier
-from engine.drafts import ABANDONED_S, MACHINE, sweep, write_whole
+from engine.drafts import ABANDONED_S, MACHINE, create, sweep, write_whole
 from engine.files import Files, expand_prefix
 from engine.paths import inside
 from engine.problems import NodeFailure
@@ -268,6 +268,27 @@ def test_the_index_of_a_model_folder_names_no_folder_outside(tmp_path: Path) -> 
     before = files.digest("checkpoints", "m")
     (tmp_path / "other" / "x").write_text("2")
     assert files.digest("checkpoints", "m") == before
+
+
+def test_a_file_that_is_written_in_pieces_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:3]))
+    create(tmp_path / "a", b"0123456789")
+    assert (tmp_path / "a").read_bytes() == b"0123456789"
+    with pytest.raises(FileExistsError):
+        create(tmp_path / "a", b"other")
+
+    def full(fd: int, data: memoryview) -> int:
+        if len(data) < 8:
+            raise OSError(errno.ENOSPC, "full")
+        return write(fd, data[:3])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="full"):
+        create(tmp_path / "b", b"0123456789")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_only_drafts_of_ended_processes_are_swept(tmp_path: Path) -> None:
