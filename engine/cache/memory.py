@@ -6,6 +6,9 @@ import threading
 from engine.cache import KeyParts, Result
 from engine.cache.codec import nbytes
 
+MOST = 20_000
+"""Results that are kept, however small: what surrounds one takes 2 kB, and the collector visits them all."""
+
 
 class MemoryTier:
     """Keeps results as they are, on the device where they lie.
@@ -57,7 +60,7 @@ class MemoryTier:
                 return
             self._bytes += size
             self._rank(key, result, size)
-            while self._bytes > self._budget:
+            while self._bytes > self._budget or len(self._results) > MOST:
                 priority, oldest = heapq.heappop(self._heap)
                 kept = self._results.get(oldest)
                 if kept is not None and kept[2] == priority:

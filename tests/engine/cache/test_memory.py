@@ -1,9 +1,10 @@
 """The memory tier: bounded, and what is cheap for its size goes first."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.cache import UNKNOWN, Result
+from engine.cache import UNKNOWN, Result, memory
 from engine.cache.codec import nbytes
 from engine.cache.memory import MemoryTier
 
@@ -56,3 +57,14 @@ def test_what_is_larger_than_the_budget_is_not_kept_and_evicts_nothing() -> None
     assert (tier.has("a"), tier.has("b")) == (True, False)
     tier.clear()
     assert (tier.used, tier.get("a")) == (0, None)
+
+
+def test_of_many_small_results_only_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MOST", 10)
+    tier = MemoryTier(2**30)
+    for n in range(100):
+        tier.put(str(n), of(10, cost=1 + n % 7), UNKNOWN)
+    kept = [n for n in range(100) if tier.has(str(n))]
+    assert len(kept) == 10
+    assert min(kept) >= 40, "the older and cheaper go first"
+    assert tier.used == 10 * (nbytes(of(10).outputs) + nbytes({}))
