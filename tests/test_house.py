@@ -1,6 +1,7 @@
 """The house rules that a linter cannot check: limits, first lines, documented ports and settings."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,11 @@ def test_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     names = [c.name for c in app.registered_commands] + [g.name for g in app.registered_groups]
     assert [n for n in names if f"latentgraph {n}" not in readme] == []
+
+
+def test_no_two_test_files_have_the_same_name() -> None:
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == [], "pytest imports them by their name"
 
 
 def test_no_file_holds_what_belongs_to_one_machine() -> None:
