@@ -74,7 +74,6 @@ class Files:
     written: dict[str, tuple[str, int]] | None = None
     _counters: dict[Path, dict[str, int]] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-    _roots: dict[str, Path] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def under(
@@ -104,10 +103,8 @@ class Files:
         return cls(folders, items or {}, memo)
 
     def root(self, role: str) -> Path:
-        """The first folder of a role with its links followed; looked up once: each job has its own."""
-        if role not in self._roots:
-            self._roots[role] = resolved(self.folders[role][0])
-        return self._roots[role]
+        """The first folder of a role with its links followed."""
+        return resolved(self.folders[role][0])
 
     def names(self, role: str, suffixes: Sequence[str] = ()) -> list[str]:
         """What can be chosen for a role: files by relative path with `/`, and model folders by their name."""

@@ -50,8 +50,9 @@ def _leads_on(path: str, root: str) -> bool:
 
 def resolved(folder: Path) -> Path:
     """A folder with its links followed, as it was `KNOWN_S` ago at most."""
-    known, found = _RESOLVED.get(folder, (folder, 0.0))
+    here = folder.absolute()  # the working directory may be another
+    known, found = _RESOLVED.get(here, (here, 0.0))
     if (now := time.monotonic()) - found > KNOWN_S or not found:
-        known = folder.resolve()
-        _RESOLVED[folder] = known, now
+        known = here.resolve()
+        _RESOLVED[here] = known, now
     return known

@@ -53,6 +53,13 @@ def test_a_name_that_no_file_can_have_is_refused(tree: Path, name: str, follow: 
         inside(tree, name, follow)
 
 
+def test_a_relative_folder_is_where_the_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert resolved(Path("output")) == tmp_path / name / "output"
+
+
 def test_a_folder_that_is_linked_elsewhere_is_found_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
