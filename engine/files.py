@@ -256,12 +256,12 @@ class Files:
         """The path of an output named by a `SavedFile.as_link()`, if it is there."""
         if link.get("type") not in ("output", "temp"):
             return None
-        folder, root = self.folders[link["type"]][0], self.root(link["type"])
         subfolder, filename = link.get("subfolder", ""), link.get("filename", "")
         if not isinstance(subfolder, str) or not isinstance(filename, str):
             return None
         try:
-            path = inside(folder, f"{subfolder}/{filename}" if subfolder else filename, root=root)
+            name = f"{subfolder}/{filename}" if subfolder else filename
+            path = inside(self.folders[link["type"]][0], name, root=self.root(link["type"]))
             return path if path.is_file() else None
         except (NodeFailure, OSError):
             return None

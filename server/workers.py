@@ -230,7 +230,7 @@ class Workers:
 
     def _in_turn(self, job_id: str, thunk: Callable[[], None], last: bool = False, wait: float = 0.0) -> None:
         """Do something on the loop's thread after what the job told before, pictures included."""
-        if job_id in self._behind or (last and job_id in self._estimating):
+        if self._behind[job_id] > 0 or (last and job_id in self._estimating):
             self._on_encoder(job_id, lambda: thunk)
         else:
             self._later(thunk, wait)

@@ -33,6 +33,7 @@ def all_ended(connection: Connection, change: Update, now: float) -> list[str]:
 
 def _note_outputs(connection: Connection, job_id: str, ending: Ending, now: float) -> None:
     _DROP.change(connection, {"job": job_id})  # of an end before a retry
+    rows = []
     for output in outputs_at_end(job_id, ending):
         place = {"text": output.text}
         if output.text is None:
@@ -48,7 +49,8 @@ def _note_outputs(connection: Connection, job_id: str, ending: Ending, now: floa
             "job_id": job_id,
             "output": json.dumps(place),
         }
-        _INSERT.change(connection, row)
+        rows.append(row)
+    _INSERT.change_all(connection, rows)
 
 
 def _note_webhook(connection: Connection, job: Job, now: float) -> None:

@@ -17,27 +17,28 @@ from tests.server.faulty import TINY, expected, prompt
 from tests.server.jobs_app import graph, served, submit, tiny
 
 
-def job(id: str) -> Job:
+def job(id: str, seq: int) -> Job:
     row = row_of(NewJob(id, {}, {}, ()), 1, True, 0.0)
-    return job_of({**row, **dict.fromkeys(LATER), "seq": 1})
+    return job_of({**row, **dict.fromkeys(LATER), "seq": seq})
 
 
 def test_a_graph_serves_once_its_own_job_and_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     kept, graph = Lately(), bind(from_json(prompt(1, "a"), "a test"), TINY)
-    kept.put(job("a"), graph)
-    assert kept.take(job("b")) is None
-    assert kept.take(job("a")) is graph
-    assert kept.take(job("a")) is None
-    kept.put(job("a"), graph)
+    kept.put(job("a", 1), graph)
+    assert kept.take(job("b", 2)) is None
+    assert kept.take(job("a", 3)) is None, "the same id, given again"
+    assert kept.take(job("a", 1)) is graph
+    assert kept.take(job("a", 1)) is None
+    kept.put(job("a", 1), graph)
     monkeypatch.setattr(lately, "GOOD_S", 0.0)
-    assert kept.take(job("a")) is None
+    assert kept.take(job("a", 1)) is None
 
 
 def test_of_many_the_last_are_kept() -> None:
     kept, graph = Lately(), bind(from_json(prompt(1, "a"), "a test"), TINY)
     for n in range(MOST + 3):
-        kept.put(job(str(n)), graph)
-    found = [kept.take(job(str(n))) is not None for n in range(MOST + 3)]
+        kept.put(job(str(n), n), graph)
+    found = [kept.take(job(str(n), n)) is not None for n in range(MOST + 3)]
     assert found == [False] * 3 + [True] * MOST
 
 
@@ -54,7 +55,9 @@ def test_a_job_whose_graph_is_kept_is_not_checked_again_and_gives_the_same(
     checked = check(bind(from_json(prompt(7, "p"), "a test"), TINY), crew.engine.env).graph
     crew.put("a", prompt(7, "p"))
     crew.put("b", prompt(7, "p"))
-    crew.worker.lately.put(job("a"), checked)
+    first_job = crew.queue.job("a")
+    assert first_job is not None
+    crew.worker.lately.put(first_job, checked)
     crew.worker.start()
     first, second = crew.ended("a")[1], crew.ended("b")[1]
     assert len(checks) == 1, "of the second"

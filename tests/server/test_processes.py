@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,21 @@ def test_an_estimate_is_still_known_as_one_when_it_has_come_through_the_pipe() -
     assert kind == "message"
     assert isinstance(passed.picture, Picture)
     assert passed.estimate
+
+
+async def test_only_the_end_of_a_job_waits_for_an_estimate_that_is_being_encoded(tmp_path: Path) -> None:
+    settings = read_settings(base_directory=tmp_path, cache=tmp_path / "cache", device="cpu")
+    async with started(settings, read_server_settings(port=0)) as state:
+        workers, busy = state.workers, threading.Event()
+        stream = workers.streams.begin("a", 1)
+        workers._encoders.submit(busy.wait, PATIENCE_S)
+        workers._message(Message("a", None, "preview", {"node_id": "1"}, Guess(), estimate=True))
+        workers._message(Message("a", None, "job", {"kind": "log"}))
+        workers._in_turn("a", lambda: stream.add("status", {"status": "success"}), last=True)
+        first = await stream.wait(0, PATIENCE_S)
+        await asyncio.sleep(0.05)
+        assert [entry.type for entry in stream.after(0)] == [entry.type for entry in first] == ["log"]
+        busy.set()
+        while len(stream.after(0)) < 3:
+            await stream.wait(stream.last, PATIENCE_S)
+        assert [entry.type for entry in stream.after(0)] == ["log", "preview", "status"]

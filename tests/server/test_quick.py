@@ -72,6 +72,12 @@ def test_what_a_change_gives_is_as_sqlalchemy_gives_it(connection: Connection) -
     assert [remove.change(connection, {"which": which}) for which in ("a", "a", "z")] == [1, 0, 0]
 
 
+def test_rows_are_inserted_together_as_one_by_one(connection: Connection) -> None:
+    ACCEPT.change_all(connection, [])
+    ACCEPT.change_all(connection, [{**ROW, "id": id} for id in "abc"])
+    assert [(row["id"], row["prompt"]) for row in rows(connection)] == [(id, ROW["prompt"]) for id in "abc"]
+
+
 def test_what_cannot_be_done_fails_as_sqlalchemy_fails(connection: Connection) -> None:
     ACCEPT.insert(connection, ROW)
     connection.commit()
