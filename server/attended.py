@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from engine.config import Settings
-from engine.events import Event, NodeProgress
+from engine.events import Event, NodeProgress, NodeStarted, RunFinished, RunStarted
 from server.config import ServerSettings
 from server.previews import encoded
 from server.queue.jobs import Job
@@ -16,6 +16,8 @@ from server.telling import Message
 from server.worker import Told
 
 log = logging.getLogger(__name__)
+_UNHEARD = (RunStarted, NodeStarted, NodeProgress, RunFinished)
+"""Events that nobody in this process asks for: messages and the job's end say the same."""
 RESTART_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits before a worker that ended is started again; they grow while it keeps ending at once."""
 
@@ -209,5 +211,5 @@ def _pass(message: Message, server: ServerSettings, send: Callable[[tuple[Any, .
 
 
 def _pass_event(event: Event, send: Callable[[tuple[Any, ...]], None]) -> None:
-    if not isinstance(event, NodeProgress):
+    if not isinstance(event, _UNHEARD):
         send(("event", event))

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 BEGIN = "BEGIN IMMEDIATE"
 PATIENCE_S = 15
+LOOK_S, RARELY_S = 0.0001, 0.005
+"""Seconds after which a database that another process writes is tried again, at first and after a while: a
+transaction takes a few times the first, and SQLite's own waiting looks every 1 to 100 ms."""
 MOST_ROWS = 200_000
 """Row numbers that are tried in a damaged table whose last one cannot be read."""
 
@@ -95,10 +98,21 @@ def _begin(connection: Connection) -> None:
     """Take the write lock at once, so that two writers wait for each other; reading takes none."""
     if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
         return
-    try:  # past SQLAlchemy: every job begins two transactions
-        connection.connection.cursor().execute(BEGIN)
-    except sqlite3.Error as error:
-        raise OperationalError(BEGIN, None, error) from error
+    asked = time.monotonic()
+    while True:
+        try:  # past SQLAlchemy: every job begins two transactions
+            connection.connection.cursor().execute(BEGIN)
+        except sqlite3.Error as error:
+            waited = time.monotonic() - asked
+            if not _is_busy(error) or waited >= PATIENCE_S:
+                raise OperationalError(BEGIN, None, error) from error
+            time.sleep(min(max(LOOK_S, waited / 10), RARELY_S))
+        else:
+            return
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY  # its kinds are above that
 
 
 def _set_up(connection: Any, _record: Any) -> None:

@@ -179,6 +179,8 @@ class Writer:
         if self._connection is None:
             self._connection, self._level = self._engine.connect(), ""
             if self._engine.dialect.name == "sqlite":
+                self._connection.detach()  # nobody else gets it with these settings
+                self._connection.connection.cursor().execute("PRAGMA busy_timeout=0")  # `opening` waits
                 with contextlib.suppress(OSError):  # there is none: commits are synced as they are made
                     self._log = os.open(f"{self._engine.url.database}-wal", os.O_RDWR)
         return self._connection

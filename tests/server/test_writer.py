@@ -206,3 +206,42 @@ def test_what_cannot_be_synced_in_the_log_is_synced_in_the_database_itself(
     shutil.copy(tmp_path / "w.sqlite", tmp_path / "alone.sqlite")  # without its log
     with contextlib.closing(sqlite3.connect(tmp_path / "alone.sqlite")) as alone:
         assert alone.execute("SELECT n FROM t").fetchall() == [(1,)]
+
+
+def other_process(engine: Engine) -> sqlite3.Connection:
+    """A connection that holds the write lock, as another process of the same queue may."""
+    other = sqlite3.connect(str(engine.url.database), isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+def test_a_database_that_another_process_writes_is_waited_for(writer: Writer, engine: Engine) -> None:
+    other = other_process(engine)
+    future = writer.submit(put(1))
+    with pytest.raises(TimeoutError):
+        future.result(0.3)
+    other.execute("INSERT INTO t VALUES (2)")
+    other.execute("COMMIT")
+    assert future.result(30) == 1
+    other.close()
+    assert there(engine) == [1, 2]
+
+
+def test_a_database_that_stays_locked_is_an_error_and_then_works_again(
+    writer: Writer, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.queue.opening.PATIENCE_S", 0.2)
+    other = other_process(engine)
+    with pytest.raises(OperationalError, match="locked"):
+        writer.submit(put(1)).result(30)
+    other.close()
+    assert writer.submit(put(2)).result(30) == 2
+    assert there(engine) == [2]
+
+
+def test_two_writers_of_one_database_lose_nothing(writer: Writer, engine: Engine) -> None:
+    second = Writer(engine)
+    futures = [(writer, second)[n % 2].submit(put(n), durable=n % 3 == 0) for n in range(600)]
+    assert [f.result(60) for f in futures] == list(range(600))
+    second.close()
+    assert there(engine) == list(range(600))

@@ -1,4 +1,4 @@
-"""A process that runs toy nodes on a cache that it shares; told on standard input when a node may end.
+"""A process that runs toy nodes on a cache that it shares; standard input says when they begin or may end.
 
 Usage: leasing.py CACHE FILE one|many SEED. Each run of a node appends its number to FILE.
 """
@@ -84,6 +84,9 @@ def main() -> None:
         leases.SLOW_S = 0.0
     world = World(Path(sys.argv[2]).parent / str(os.getpid()))
     tier = DiskTier(Path(sys.argv[1]), worth=0.0)
+    if sys.argv[3] == "many":
+        _say("ready")
+        sys.stdin.readline()
     with Engine(REGISTRY.with_nodes(slow, short), world.env, Tiers([tier])) as engine:  # type: ignore[arg-type]
         asyncio.run(asyncio.wait_for(_run(engine, sys.argv[3]), 100))
     tier.close()

@@ -154,6 +154,9 @@ def test_when_the_maker_is_killed_the_one_that_waits_takes_over(room: Room) -> N
 @pytest.mark.slow
 def test_three_processes_share_many_results_without_doing_one_twice(room: Room) -> None:
     children = [room.start("many", seed) for seed in range(3)]
+    assert [said(child) for child in children] == ["ready"] * 3
+    for child in children:
+        let_go(child)
     executed = [int(said(child).removeprefix("made ")) for child in children]
     assert [child.wait(30) for child in children] == [0, 0, 0]
     assert sorted(room.lines(), key=int) == [str(i) for i in range(200)]
