@@ -163,7 +163,7 @@ def failed(node: GraphNode, top: GraphNode, error: BaseException, inputs: Mappin
         class_type=node.node.name,
         title=top.title,
         message=mendable.message if mendable else f"{type(error).__name__}: {error}",
-        exception_message=str(error),
+        exception_message=mendable.message if mendable else str(error),
         hint=mendable.hint if mendable else "",
         exception_type=f"{type(error).__module__}.{type(error).__qualname__}",
         inputs=inputs,

@@ -162,7 +162,6 @@ def error_of(job: Job, registry: Registry) -> dict[str, Any] | None:
     message, hint = str(error.get("exception_message") or "it ended without saying why"), ""
     if error.get("exception_type") != "WorkflowError" and "\n" in message:
         message, _, hint = message.rpartition("\n")
-        message = message.removesuffix(f"; {hint}") if hint else message
     id = error.get("node_id")
     return {
         "node_id": id,

@@ -111,7 +111,7 @@ def line_of(
     told = {
         "node_id": error.get("node_id"),
         "class_type": error.get("node_type"),
-        "message": _message(str(error.get("exception_message") or "")),
+        "message": _message(error),
     }
     return {
         "job": number,
@@ -129,10 +129,12 @@ def line_of(
     }
 
 
-def _message(text: str) -> str:
-    """What a failure says, without the hint that the classic message repeats."""
-    whole, _, hint = text.strip().rpartition("\n")
-    return whole if hint and whole.endswith(hint) else text.strip()
+def _message(error: Mapping[str, Any]) -> str:
+    """What a failure says, and what to do, which is the last line of the classic message of a node."""
+    text = str(error.get("exception_message") or "")
+    whole, _, hint = text.rpartition("\n")
+    own = hint and whole and error.get("exception_type") != "WorkflowError"
+    return f"{whole}; {hint}" if own else text.strip()
 
 
 def keys_of(plan: Plan) -> dict[str, str]:

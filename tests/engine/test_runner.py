@@ -328,6 +328,7 @@ def test_an_error_says_where_with_what_inputs_and_other_branches_go_on(world: Wo
     (failure,) = run.failures
     assert (run.status, failure.node_id, failure.class_type) == ("error", "f", "FailOn")
     assert (failure.message, failure.hint) == ("this value is bad", "take another")
+    assert failure.exception_message == "this value is bad", "the hint is told beside it"
     assert failure.inputs["a"] == "1", "the inputs of the call that failed"
     assert world.texts() == ["8"]
     assert [(e.node_id, e.because) for e in world.told(events.NodeSkipped)] == [("s", "f")]

@@ -152,7 +152,7 @@ def test_an_error_tells_its_node_and_its_hint(queue: Queue, registry: Registry) 
     error = {
         "node_id": "1",
         "node_type": "CLIPTextEncode",
-        "exception_message": "too long; make it shorter\nmake it shorter",
+        "exception_message": "too long\nmake it shorter",
     }
     end(queue, "bad", status="error", error={**error, "exception_type": "ValueError"}, outputs={})
     told = card_of(Search().page(queue, None, 1)[0][0], registry)["error"]

@@ -130,7 +130,7 @@ def test_a_line_says_what_is_measured_and_where_the_outputs_are() -> None:
 
 
 def test_a_failure_says_its_node_and_its_message_once() -> None:
-    error = {"node_id": "5", "node_type": "Refuse", "exception_message": "it is bad; mend it\nmend it"}
+    error = {"node_id": "5", "node_type": "Refuse", "exception_message": "it is bad\nmend it"}
     failed = line_of(1, {}, {}, job(started=None), Ending("error", error=error))
     assert failed["error"] == {"node_id": "5", "class_type": "Refuse", "message": "it is bad; mend it"}
     assert failed["seconds"] == 0.0
