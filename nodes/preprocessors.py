@@ -38,7 +38,6 @@ WITHOUT_NETWORK = {
     "DSINE-NormalMapPreprocessor": "DSINE's network",
     "DensePosePreprocessor": "a TorchScript file, which holds code and is not run",
     "Manga2Anime_LineArt_Preprocessor": "a manga line art network of its own",
-    "MediaPipe-FaceMeshPreprocessor": "the package mediapipe",
     "MeshGraphormer-DepthMapPreprocessor": "MeshGraphormer and the package mediapipe",
     "Metric3D-DepthMapPreprocessor": "Metric3D's network",
     "Metric3D-NormalMapPreprocessor": "Metric3D's network",

@@ -7,12 +7,22 @@ from typing import Annotated, Any, Literal
 import torch
 
 from engine.node import node
-from engine.ports import Omittable, Shown
+from engine.ports import Omittable, Range, Shown
 from engine.problems import NodeFailure
 from engine.steps import Progress, Steps
 from nodes.annotators import dwpose
+from nodes.annotators.face_lines import drawn_faces
+from nodes.annotators.facemesh import FACE_MESH
 from nodes.annotators.openpose import OPENPOSE, found_poses
-from nodes.annotators.pictures import Pixels, as_image, at_resolution, pictures, rgb, scaled
+from nodes.annotators.pictures import (
+    Pixels,
+    as_image,
+    at_resolution,
+    drawn_in_steps,
+    pictures,
+    rgb,
+    scaled,
+)
 from nodes.annotators.ports import (
     KEYPOINTS,
     POSES,
@@ -149,6 +159,37 @@ def dw_pose(
         return scaled(drawing, resolution), as_json(poses, height, width)
 
     return (yield from _posed(image, draw))
+
+
+@node(
+    "MediaPipe-FaceMeshPreprocessor",
+    category=POSES,
+    title="MediaPipe Face Mesh",
+    fingerprint=fingerprint_of(FACE_MESH),
+)
+def face_mesh(
+    *,
+    image: Image,
+    max_faces: Annotated[int, Range(1, 50), Omittable()] = 10,
+    min_confidence: Annotated[float, Range(0.01, 1.0, step=0.01), Omittable()] = 0.5,
+    resolution: Resolution = 512,
+    files: OurFiles,
+    devices: OurDevices,
+) -> Steps[Image]:
+    """Draw the ovals, eyes, brows and lips of faces (MediaPipe's Attention Mesh, Grishchenko et al. 2020).
+
+    Args:
+        image: The pictures.
+        max_faces: How many faces to look at, the surest first; those below 64 pixels are not drawn.
+        min_confidence: The least chance that there is a face.
+        resolution: The result's shorter side, in pixels.
+    """
+    found = FACE_MESH.loaded(files, devices)
+
+    def draw(picture: Pixels) -> Pixels:
+        return drawn_faces(found.faces(picture, max_faces, min_confidence), *picture.shape[:2])
+
+    return (yield from drawn_in_steps(image, at_resolution(resolution, draw)))
 
 
 @node("RenderPeopleKps", category=KEYPOINTS, title="Render Pose JSON (Human)")

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -39,18 +39,23 @@ class WeightFile:
         Raises:
             NodeFailure: It is in none of the folders.
         """
-        looked = folders(files)
-        for folder in looked:
-            for name in (f"{self.repo}/{self.name}", self.name, PurePosixPath(self.name).name):
-                for path in (folder / name, (folder / name).with_suffix(".safetensors")):
-                    if path.is_file():
-                        return path
+        if path := self.lying(looked := folders(files)):
+            return path
         raise NodeFailure(
             f"no weights {PurePosixPath(self.name).name!r}: {self.name} of the hub repository {self.repo}",
             f"download https://huggingface.co/{self.repo}/resolve/main/{self.name} to "
             f"{looked[0] / self.repo / self.name if looked else 'a model folder'}; "
             f"looked in {', '.join(map(str, looked)) or 'no folder'}",
         )
+
+    def lying(self, looked: Iterable[Path]) -> Path | None:
+        """Where the file lies in the first of some folders that has it."""
+        for folder in looked:
+            for name in (f"{self.repo}/{self.name}", self.name, PurePosixPath(self.name).name):
+                for path in (folder / name, (folder / name).with_suffix(".safetensors")):
+                    if path.is_file():
+                        return path
+        return None
 
 
 def folders(files: Files) -> tuple[Path, ...]:
@@ -72,11 +77,13 @@ class Annotator:
     Args:
         name: Whose weights they are, in a user's words.
         build: Makes the detector on a device from the tensors of each file.
+        read: What is in a file, to be given to `build`.
     """
 
     name: str
     weights: tuple[WeightFile, ...]
     build: Callable[..., Any]
+    read: Callable[[Path], Any] = tensors
 
     def digest(self, files: Files) -> str:
         """The content of its files.
@@ -97,7 +104,7 @@ class Annotator:
         return devices.held(key, lambda: self._built(paths, devices.device), nbytes)
 
     def _built(self, paths: list[Path], device: str) -> Any:
-        states = [tensors(path) for path in paths]
+        states = [self.read(path) for path in paths]
         with quiet():
             try:
                 detector = self.build(device, *states)
