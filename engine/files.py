@@ -3,9 +3,7 @@
 import contextlib
 import hashlib
 import os
-import re
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -281,17 +279,3 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:  # a name that is too long, a folder that may not be read
         return False
-
-
-def expand_prefix(prefix: str, width: int, height: int, now: time.struct_time | None = None) -> str:
-    """Fill `%width% %height% %year% %month% %day% %hour% %minute% %second%` in a file name prefix."""
-    now = now or time.localtime()
-    values = {
-        "width": f"{width}",
-        "height": f"{height}",
-        "year": f"{now.tm_year}",
-        "month": f"{now.tm_mon:02}",
-    }
-    values |= {"day": f"{now.tm_mday:02}", "hour": f"{now.tm_hour:02}", "minute": f"{now.tm_min:02}"}
-    values["second"] = f"{now.tm_sec:02}"
-    return re.sub(r"%(\w+)%", lambda m: values.get(m[1], m[0]), prefix)

@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from engine.containers import Carried, Format, carried
+from engine.editor import flattened, is_editor_form
+from engine.editor.widgets import Classes
 from engine.nesting import MAX_DEPTH, depth_of, is_flat, marks_of
 from engine.problems import Problem, WorkflowError, nearest
 
@@ -44,12 +46,14 @@ class Workflow:
         source: Where it was read from, for messages.
         format: The form of the file.
         editor: The editor's own JSON (`workflow` chunk) where the file has one; saved again with outputs.
+        unnamed: Ids of nodes of unknown classes whose values are left out, as the file does not name them.
     """
 
     nodes: Mapping[str, WorkflowNode]
     source: str = "workflow"
     format: Format = "api"
     editor: Mapping[str, Any] | None = field(default=None, compare=False)
+    unnamed: tuple[str, ...] = field(default=(), compare=False)
 
     def as_api(self) -> dict[str, Any]:
         """The API-format JSON of the workflow."""
@@ -109,8 +113,11 @@ class Workflow:
         )
 
 
-def load(path: Path) -> Workflow:
-    """Read a workflow file: API JSON, or a PNG, WebP or latent saved by a workflow.
+def load(path: Path, classes: Classes | None = None) -> Workflow:
+    """Read a workflow file: JSON of either form, or a PNG, WebP or latent saved by a workflow.
+
+    Args:
+        classes: The declared nodes; needed for the editor's form, which does not name all values.
 
     Raises:
         WorkflowError: It cannot be read, or is no workflow; with everything that is wrong.
@@ -121,11 +128,14 @@ def load(path: Path) -> Workflow:
         data = path.read_bytes()
     except OSError as error:
         raise _error("unreadable", f"{path}: {error.strerror or error}", "check the path") from error
-    return parse(data, str(path))
+    return parse(data, str(path), classes)
 
 
-def parse(data: bytes, source: str = "workflow") -> Workflow:
+def parse(data: bytes, source: str = "workflow", classes: Classes | None = None) -> Workflow:
     """Make a workflow of a file's bytes, whatever form it has.
+
+    Args:
+        classes: As for `load`.
 
     Raises:
         WorkflowError: It is no workflow; with everything that is wrong.
@@ -137,27 +147,29 @@ def parse(data: bytes, source: str = "workflow") -> Workflow:
             "use the PNG, or the workflow's JSON",
         )
     if (found := carried(data)) is not None:
-        return _from_texts(found, source)
-    return from_json(_json(data, source), source)
+        return _from_texts(found, source, classes)
+    return from_json(_json(data, source), source, classes=classes)
 
 
-def from_json(value: Any, source: str = "workflow", format: Format = "api") -> Workflow:
-    """Make a workflow of decoded API-format JSON, `{id: {"class_type", "inputs", "_meta"}}`.
+def from_json(
+    value: Any, source: str = "workflow", format: Format = "api", classes: Classes | None = None
+) -> Workflow:
+    """Make a workflow of decoded JSON: `{id: {"class_type", "inputs", "_meta"}}`, or the editor's form.
+
+    Args:
+        classes: As for `load`.
 
     Raises:
         WorkflowError: With everything that is wrong.
     """
     if not isinstance(value, dict):
         raise _error("invalid_prompt", f"{source}: a workflow is a JSON object, found {type(value).__name__}")
-    if isinstance(value.get("nodes"), list):
-        problem = Problem(
-            "ui_format",
-            f"{source} is in the editor's format, which cannot be read yet",
-            hint="export it with 'Export (API)' in the editor",
-        )
-        raise WorkflowError([problem], "ui")
     if isinstance(value.get("prompt"), dict) and "class_type" not in value["prompt"]:
         value = value["prompt"]
+    elif is_editor_form(value.get("workflow")):
+        value = value["workflow"]
+    if is_editor_form(value):
+        return _from_editor(value, source, "ui" if format == "api" else format, classes)
     value = {id: node for id, node in value.items() if not _is_remark(id, node)}
     if len(value) > MAX_NODES:
         raise _error("too_large", f"{source}: {len(value)} nodes; at most {MAX_NODES} are read")
@@ -170,6 +182,20 @@ def from_json(value: Any, source: str = "workflow", format: Format = "api") -> W
     return Workflow(
         {id: WorkflowNode(n.class_type, n.inputs, _title(n.meta)) for id, n in nodes.items()}, source, format
     )
+
+
+def _from_editor(value: Any, source: str, format: Format, classes: Classes | None) -> Workflow:
+    if classes is None:
+        text = f"{source} is in the editor's own format, which is not taken here"
+        hint = "send the API form: `latentgraph convert` writes it, or 'Export (API)' in the editor"
+        raise WorkflowError([Problem("ui_format", text, hint=hint)], "ui")
+    flat = flattened(value, classes, source)
+    if not flat.nodes:
+        raise WorkflowError(
+            [Problem("prompt_no_outputs", f"{source}: the workflow has no nodes that run")], "ui"
+        )
+    made = from_json(flat.nodes, source, format)
+    return replace(made, editor=value, unnamed=flat.unnamed)
 
 
 def _is_remark(id: Any, node: Any) -> bool:
@@ -210,8 +236,9 @@ def _json(data: bytes, source: str) -> Any:
         raise _error("invalid_json", f"{source} is no valid JSON: {error}") from error
 
 
-def _from_texts(found: Carried, source: str) -> Workflow:
-    if "prompt" not in found.texts:
+def _from_texts(found: Carried, source: str, classes: Classes | None) -> Workflow:
+    text = found.texts["prompt"] if "prompt" in found.texts else found.texts.get("workflow")
+    if text is None:
         raise WorkflowError(
             [
                 Problem(
@@ -222,8 +249,8 @@ def _from_texts(found: Carried, source: str) -> Workflow:
             ],
             found.format,
         )
-    prompt = _json(str(found.texts["prompt"]).encode("utf-8", "surrogatepass"), f"{source} (prompt)")
-    workflow = from_json(prompt, source, found.format)
+    saved = _json(str(text).encode("utf-8", "surrogatepass"), f"{source} (its workflow)")
+    workflow = from_json(saved, source, found.format, classes)
     try:
         editor = json.loads(found.texts["workflow"])
     except (KeyError, ValueError, TypeError, RecursionError):

@@ -8,9 +8,10 @@ import PIL.Image
 import PIL.PngImagePlugin
 from torch import Tensor
 
-from engine.files import Files, expand_prefix
+from engine.files import Files
 from engine.node import node
 from engine.ports import Given, Range, Shown
+from engine.prefixes import expand_prefix
 from nodes.image_files import ExtraInfo, Prompt, pictures, workflow_texts
 from nodes.ports import Image
 

@@ -16,9 +16,10 @@ import PIL.PngImagePlugin
 import torch
 from torch import Tensor
 
-from engine.files import Files, expand_prefix
+from engine.files import Files
 from engine.node import node
 from engine.ports import Env, Given, Hidden, Hint, OneOf, Shown
+from engine.prefixes import expand_prefix
 from engine.problems import NodeFailure, Wrong, nearest
 from engine.steps import Progress, Steps
 from nodes.ports import Image, Json, Mask
@@ -180,7 +181,8 @@ def save_image(
     Args:
         images: The pictures; each becomes a file.
         filename_prefix: Start of the file names, with subfolders if wanted; `%width%`, `%height%`, `%year%`,
-            `%month%`, `%day%`, `%hour%`, `%minute%`, `%second%` and `%batch_num%` are filled in.
+            `%month%`, `%day%`, `%hour%`, `%minute%`, `%second%`, `%date:yyyy-MM-dd%` and `%batch_num%` are
+            filled in.
     """
     texts = workflow_texts(prompt, extra_pnginfo)
     return Shown(None, {"images": _write_pngs(files, "output", filename_prefix, images, texts, level=4)})

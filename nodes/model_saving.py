@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from engine.files import Files, SavedFile, expand_prefix
+from engine.files import Files, SavedFile
 from engine.node import node
 from engine.ports import Given, Hint, Range, Shown
+from engine.prefixes import expand_prefix
 from engine.problems import NodeFailure
 from nodes.diffusion import saving
 from nodes.diffusion.autoencoder import Vae

@@ -6,32 +6,49 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from engine.cli.opened import find_workflow
 from engine.cli.say import people
 from engine.drafts import write_whole
 from engine.problems import Problem, WorkflowError
-from engine.registry import Registry
+from engine.registry import installed
 from engine.workflow import load
+
+EPILOG = """[bold]Examples[/]
+
+latentgraph convert saved_in_the_editor.json -o api.json
+
+latentgraph convert picture_made_earlier.png > api.json
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="convert")(convert)
+    app.command(name="convert", epilog=EPILOG)(convert)
 
 
 def convert(
     workflow: Annotated[
-        str, typer.Argument(help="API JSON, or a PNG, WebP or .latent that carries a workflow.")
+        str, typer.Argument(help="JSON of either form, or a PNG, WebP or .latent that carries a workflow.")
     ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write.  [default: stdout]")
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and details.")] = False,
 ) -> None:
-    """Write a workflow in the API format (the editor's own format cannot be read yet)."""
+    """Write a workflow in the API format: the nodes that run, every value by its name.
+
+    What the editor only draws is drawn through: reroutes, primitives, group nodes, subgraphs, muted and
+    bypassed nodes.
+    """
     del debug
-    text = json.dumps(load(find_workflow(workflow, Registry())).as_api(), indent=2, ensure_ascii=False) + "\n"
+    registry = installed()
+    made = load(find_workflow(workflow, registry), registry.nodes)
+    text = json.dumps(made.as_api(), indent=2, ensure_ascii=False) + "\n"
+    for id in made.unnamed:
+        what = f"node {id} ({made.nodes[id].class_type}) is of a class that is not installed"
+        people.print(f"[yellow]{escape(what)}; its values have no names in the file and are left out[/]")
     if output is None:
         sys.stdout.write(text)
         return

@@ -76,7 +76,7 @@ def with_settings(
     Raises:
         WorkflowError: It cannot be read.
     """
-    workflow = load(find_workflow(name, registry))
+    workflow = load(find_workflow(name, registry), registry.nodes)
     problems: list[Problem] = []
     values, items = _settings(sets, workflow, registry, problems)
     return workflow.with_inputs(values), items, problems

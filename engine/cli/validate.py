@@ -89,7 +89,7 @@ def validate(
 def verdict(name: str, registry: Registry, env: Env) -> Verdict:
     """Read and check one workflow file."""
     try:
-        workflow = load(find_workflow(name, registry))
+        workflow = load(find_workflow(name, registry), registry.nodes)
     except WorkflowError as error:
         return Verdict(name, error.format, False, error.problems)
     return Verdict(name, workflow.format, True, check(bind(workflow, registry), env).problems)

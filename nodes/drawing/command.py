@@ -49,7 +49,7 @@ def draw(
 
     registry = installed()
     path = find_workflow(workflow, registry)
-    loaded = load(path)
+    loaded = load(path, registry.nodes)
     found = _problems(loaded, registry, base_directory)
     output = output or Path(f"{path.stem}.svg")
     picture = diagram(loaded, registry, found, path.stem)

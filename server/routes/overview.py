@@ -157,7 +157,7 @@ async def form(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, state.server.max_prompt_mb)
 
     def made() -> dict[str, Any]:
-        workflow = parse(body, "the file")
+        workflow = parse(body, "the file", state.registry.nodes)
         found = parameters(workflow, state.registry, state.env)
         return {"workflow": workflow.as_api(), "form": [p.as_json() for p in found]}
 

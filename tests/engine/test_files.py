@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from engine.cache.disk import DiskTier
 from engine.drafts import ABANDONED_S, MACHINE, create, sweep, write_whole
-from engine.files import Files, expand_prefix
+from engine.files import Files
 from engine.paths import inside
 from engine.problems import NodeFailure
 
@@ -179,12 +179,6 @@ def test_facts_of_an_output_are_those_of_its_file(files: Files, written: Any) ->
         assert path is not None
         assert job.facts(path, saved.sha256) == (blake3(b"picture").hexdigest(), 7)
         assert bool(job.written) is (written is not None)
-
-
-def test_the_tokens_of_a_prefix_are_filled_in() -> None:
-    now = time.struct_time((2024, 3, 5, 7, 8, 9, 1, 65, 0))
-    text = "%year%-%month%-%day%/%hour%%minute%%second%_%width%x%height%_%other%_100%"
-    assert expand_prefix(text, 64, 32, now) == "2024-03-05/070809_64x32_%other%_100%"
 
 
 # ---------------------------------------------------------------- content hashes

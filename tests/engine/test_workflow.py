@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import n
+from toys import REGISTRY, n
 
 from engine.problems import WorkflowError
 from engine.workflow import MAX_NODES, from_json, load, parse
@@ -100,6 +100,19 @@ def test_what_is_malformed_is_a_workflow_error_with_its_kind(data: bytes, code: 
 def test_brackets_within_texts_are_no_nesting() -> None:
     node = {"class_type": "A", "inputs": {"text": "[" * 1_000}}
     assert parse(json.dumps({"1": node}).encode()).nodes["1"].inputs == node["inputs"]
+
+
+def test_the_editors_form_is_read_where_the_classes_are_known() -> None:
+    saved = {"id": 5, "type": "Value", "widgets_values": [7], "title": "Seven"}
+    form = {"nodes": [saved], "links": []}
+    chunk = png((b"tEXt", b"workflow\0" + json.dumps(form).encode()))
+    bare, wrapped = (json.dumps(value).encode() for value in (form, {"workflow": form}))
+    for data, format in ((bare, "ui"), (wrapped, "ui"), (chunk, "png")):
+        found = parse(data, "file", REGISTRY.nodes)
+        assert found.as_api() == {"5": n("Value", value=7) | {"_meta": {"title": "Seven"}}}
+        assert (found.format, found.editor) == (format, form)
+        with pytest.raises(WorkflowError, match="convert"):
+            parse(data)
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda b: png((b"iTXt", b"prompt\0" + b))))

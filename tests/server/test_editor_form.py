@@ -66,6 +66,13 @@ def test_an_editor_reads_back_what_was_shipped(name: str, registry: Registry, en
 
 
 @pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_written_in_the_form_is_read_again(name: str, registry: Registry, env: Env) -> None:
+    shipped = load(FOLDER / f"{name}.json")
+    read = from_json(as_editor(shipped, registry, env), name, classes=registry.nodes).as_api()
+    assert read == read_back(as_editor(shipped, registry, env), registry)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_no_two_nodes_overlap_and_links_go_to_the_right(name: str, registry: Registry, env: Env) -> None:
     form = as_editor(load(FOLDER / f"{name}.json"), registry, env)
     boxes = {n["id"]: (*n["pos"], *n["size"]) for n in form["nodes"]}

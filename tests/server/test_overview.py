@@ -10,8 +10,10 @@ from sqlalchemy import event
 
 from engine.config import read_settings
 from engine.registry import Registry
+from engine.workflow import parse
 from server.app import make_app
 from server.config import read_server_settings
+from server.editor_form import as_editor
 from server.overview import (
     SHOWN_WAITING,
     Cursor,
@@ -208,3 +210,6 @@ async def test_bad_questions_are_refused(tmp_path: Path, registry: Registry, aio
         answer = await (await client.post("/api/latentgraph/form", data=body)).json()
         assert [p["value"] for p in answer["form"] if p["input"] == "text"] == ["a house"]
         assert answer["workflow"] == prompt_of("a house")
+        form = as_editor(parse(body), state.registry, state.env)
+        answer = await (await client.post("/api/latentgraph/form", data=json.dumps(form))).json()
+        assert answer["workflow"]["1"]["inputs"]["text"] == "a house", "the editor's own form is taken too"

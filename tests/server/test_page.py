@@ -253,7 +253,7 @@ def test_a_dropped_file_becomes_a_form(page: Page, how: str) -> None:
     ("content", "words"),
     [
         (png(), "no workflow"),
-        (b'{"nodes": [], "links": []}', "editor"),
+        (b'{"nodes": [], "links": []}', "no nodes that run"),
         (b"not json", "mine"),
         (b"\x89PNG\r\n\x1a\n\xff\xff\xff\xfftEXt", "no workflow"),
     ],

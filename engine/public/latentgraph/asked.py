@@ -90,7 +90,7 @@ def _graph(meant: Runnable, registry: Registry) -> tuple[Graph, tuple[Target, ..
         case Outputs():
             return meant.graph, ((meant.node_id, None),)
         case Mapping():
-            return Graph(registry, from_json(dict(meant))), None
+            return Graph(registry, from_json(dict(meant), classes=registry.nodes)), None
     outputs = (
         [one for one in meant if isinstance(one, Output | Outputs)] if isinstance(meant, Sequence) else []
     )

@@ -266,10 +266,10 @@ def node_id(workflow: Workflow, name: str) -> str:
 
 
 def load(name: str | Path, registry: Registry | None = None) -> Graph:
-    """Read a workflow: an API-format JSON file, a picture that carries one, or a name that comes along.
+    """Read a workflow: a JSON file of either form, a picture that carries one, or a name that comes along.
 
     Raises:
         WorkflowError: There is none, or it cannot be read; with everything that is wrong.
     """
     known = registry or all_nodes()
-    return Graph(registry, load_workflow(find_workflow(str(name), known)))
+    return Graph(registry, load_workflow(find_workflow(str(name), known), known.nodes))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 from conftest import PICTURE, Cli  # type: ignore[import-not-found]
 
@@ -69,6 +70,45 @@ def test_a_picture_carries_the_workflow_that_made_it(cli: Cli, here: Path) -> No
     assert finished(cli("run", made, "--json").stdout)["executed"] == []
 
 
+DRAWN: dict[str, Any] = {
+    "nodes": [
+        {"id": 1, "type": "EmptyImage", "title": "Picture", "widgets_values": [16, 8, 1, 255],
+         "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}]},
+        {"id": 2, "type": "Reroute", "inputs": [{"name": "", "type": "*", "link": 1}],
+         "outputs": [{"name": "", "type": "IMAGE", "links": [2]}]},
+        {"id": 3, "type": "SaveImage", "widgets_values": ["%Picture.width%/it"],
+         "inputs": [{"name": "images", "type": "IMAGE", "link": 2}]},
+    ],
+    "links": [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]],
+    "version": 0.4,
+}  # fmt: skip
+
+
+def test_what_the_editor_saved_is_run_validated_and_converted(cli: Cli, here: Path) -> None:
+    (here / "drawn.json").write_text(json.dumps(DRAWN))
+    assert cli("convert", "drawn.json", "-o", "api.json").exit_code == 0
+    api = json.loads((here / "api.json").read_text())
+    assert api["3"]["inputs"] == {"filename_prefix": "16/it", "images": ["1", 0]}
+    assert api["1"]["_meta"] == {"title": "Picture"}
+    verdict = json.loads(cli("validate", "drawn.json", "--json").stdout)
+    assert (verdict["format"], verdict["loaded"], verdict["valid"]) == ("ui", True, True)
+    assert cli("run", "drawn.json", "--set", "Picture.color=1024").exit_code == 0
+    made = here / "output/16/it_00001_.png"
+    with PIL.Image.open(made) as picture:
+        assert picture.getpixel((0, 0)) == (0, 4, 0)
+        assert json.loads(picture.info["workflow"]) == DRAWN, "the editor opens the picture as before"
+    assert finished(cli("run", str(made), "--json").stdout)["executed"] == []
+
+
+def test_a_conversion_says_which_values_are_left_out(cli: Cli, here: Path) -> None:
+    odd = {"id": 7, "type": "Odd", "widgets_values": [1, 2]}
+    (here / "odd.json").write_text(json.dumps(DRAWN | {"nodes": [*DRAWN["nodes"], odd]}))
+    shown = cli("convert", "odd.json")
+    assert shown.exit_code == 0
+    assert json.loads(shown.stdout)["7"] == {"class_type": "Odd", "inputs": {}}
+    assert "node 7 (Odd) is of a class that is not installed" in shown.stderr
+
+
 def test_settings_are_found_by_title_class_and_id(cli: Cli, here: Path) -> None:
     (here / "prefix.txt").write_text("from_file\n")
     for n, name in enumerate(("Save", "SaveImage", "3")):
@@ -98,7 +138,8 @@ def test_all_problems_are_said_at_once_and_nothing_is_written(cli: Cli, here: Pa
         ("{}", "no nodes"),
         ('{"1": {"inputs": {}}}', "no class_type"),
         ('{"1": {"class_type": "SaveImagee", "inputs": {}}}', "SaveImage"),
-        ('{"nodes": [], "links": []}', "editor's format"),
+        ('{"nodes": [], "links": []}', "no nodes that run"),
+        ('{"nodes": [5], "links": [6]}', "entry 0 of links"),
         ("\x00\x01", "no valid JSON"),
     ],
 )
