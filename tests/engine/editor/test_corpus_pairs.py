@@ -55,7 +55,7 @@ def differs(ui: str, api: str, registry: Registry) -> bool:
 
 
 def test_what_is_sent_is_what_the_editor_sent(registry: Registry) -> None:
-    """Of the 24 others 20 were edited after they were run; what is left are conditions of "use everywhere", a
+    """Of the 24 others 19 were edited after they were run; what is left are conditions of "use everywhere", a
     widget of a browser's preview, and a file name with a value of a class that is not known."""
     found = pairs()
     others = [ui for ui, api in found if differs(ui, api, registry)]
