@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from engine.editor.widgets import visible
 from engine.graph import Graph, GraphNode, bind
 from engine.literals import Choices
 from engine.node import REQUIRED, Value
-from engine.ports import Env, Hidden, Hint, OneOf
+from engine.ports import Env, Hint, OneOf
 from engine.registry import Registry
 from engine.workflow import Workflow
 
@@ -67,15 +68,9 @@ def _numbers(graph: Graph) -> dict[str, int]:
     return {id: number for number, id in enumerate(graph.nodes, 1)}
 
 
-def _visible(node: GraphNode) -> list[Value]:
-    """The inputs in the order of an editor: those that are needed first."""
-    shown = [v for v in node.node.inputs if v.fact(Hidden) is None]
-    return sorted(shown, key=lambda v: v.optional)
-
-
 def _slots(node: GraphNode) -> list[Value]:
     """What has a socket: all that is no widget, and widgets that a link feeds."""
-    return [v for v in _visible(node) if not v.is_widget or v.name in node.links]
+    return [v for v in visible(node.node) if not v.is_widget or v.name in node.links]
 
 
 def _links(graph: Graph, ids: Mapping[str, int]) -> list[list[Any]]:
@@ -108,7 +103,7 @@ def _widgets(node: GraphNode, choices: Choices) -> list[Any]:
     """The widgets' values in order, with those that editors add of their own."""
     values: list[Any] = []
     buttons: list[Any] = []  # for uploads: the editor puts them behind everything else
-    for value in _visible(node):
+    for value in visible(node.node):
         if not value.is_widget:
             continue
         values.append(node.literals.get(value.name, _neutral(value, choices)))
@@ -130,7 +125,7 @@ def _neutral(value: Value, choices: Choices) -> Any:
 
 
 def _height(node: GraphNode) -> int:
-    visible = _visible(node)
+    visible = visible(node.node)
     texts = sum(
         1 for v in visible for f in v.facts if isinstance(f, Hint) and f.key == "multiline" and f.value
     )
