@@ -125,12 +125,10 @@ def _neutral(value: Value, choices: Choices) -> Any:
 
 
 def _height(node: GraphNode) -> int:
-    visible = visible(node.node)
-    texts = sum(
-        1 for v in visible for f in v.facts if isinstance(f, Hint) and f.key == "multiline" and f.value
-    )
-    sockets = max(sum(not v.is_widget for v in visible), len(node.node.outputs))
-    return TITLE_BAR + ROW * (sockets + sum(v.is_widget for v in visible)) + TEXT_BOX * texts
+    shown = visible(node.node)
+    texts = sum(1 for v in shown for f in v.facts if isinstance(f, Hint) and f.key == "multiline" and f.value)
+    sockets = max(sum(not v.is_widget for v in shown), len(node.node.outputs))
+    return TITLE_BAR + ROW * (sockets + sum(v.is_widget for v in shown)) + TEXT_BOX * texts
 
 
 def _places(graph: Graph, order: list[str], heights: Mapping[str, int]) -> dict[str, list[int]]:

@@ -9,13 +9,12 @@ from engine.editor.broadcasts import with_broadcasts
 from engine.editor.groups import ungrouped
 from engine.editor.links import DRAWN, Literal, Output, Scope, origin_of
 from engine.editor.promoted import promoted, widget_inputs
-from engine.editor.saved import Saved, SavedNode, saved
+from engine.editor.saved import MAX_NODES, Saved, SavedNode, saved, too_many
 from engine.editor.texts import chosen, filled
 from engine.editor.widgets import Classes, is_named, values_of
 from engine.ports import Hint
 from engine.problems import Problem, WorkflowError
 
-MAX_NODES = 50_000
 _FILE_NAME = "filename_prefix"
 
 
@@ -76,12 +75,12 @@ def _scopes(file: Saved, classes: Classes, source: str) -> list[Scope]:
     for scope in found:
         size += len(scope.graph.nodes)
         if size > MAX_NODES:
-            raise _error("too_large", f"{source}: more than {MAX_NODES} nodes", "split it")
+            raise too_many()
         for node in scope.graph.nodes.values():
             if node.type in graphs and node.runs:
                 if node.type in scope.within:
-                    hint = "take it out of itself in the editor"
-                    raise _error("dependency_cycle", f"{source}: a subgraph holds itself", hint)
+                    text, hint = f"{source}: a subgraph holds itself", "take it out of itself in the editor"
+                    raise WorkflowError([Problem("dependency_cycle", text, hint=hint)], "ui")
                 inner = Scope(graphs[node.type], f"{scope.path}{node.id}:", scope, node)
                 inner.given, inner.hosted = promoted(scope, node, shown[node.type])
                 scope.inside[node.id] = inner
@@ -134,7 +133,3 @@ def _plain(value: Any) -> Any:
 
 def _is_lost(value: Any, nodes: Mapping[str, Any]) -> bool:
     return isinstance(value, list) and value[0] not in nodes
-
-
-def _error(code: str, message: str, hint: str) -> WorkflowError:
-    return WorkflowError([Problem(code, message, hint=hint)], "ui")

@@ -5,7 +5,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.editor.links import DRAWN
-from engine.editor.saved import SavedGraph, SavedLink, SavedNode, Slot, entries, named, node_of
+from engine.editor.saved import (
+    MAX_NODES,
+    SavedGraph,
+    SavedLink,
+    SavedNode,
+    Slot,
+    entries,
+    named,
+    node_of,
+    too_many,
+)
 from engine.editor.widgets import Classes, visible, widgets_of
 
 _NAMES = ("workflow/", "workflow>")
@@ -47,6 +57,8 @@ def ungrouped(graph: SavedGraph, definitions: Mapping[str, Any], classes: Classe
             group = _group(node, definitions[name])
             del nodes[node.id]
             nodes |= {inner.id: inner for inner in _inner(group, classes)}
+            if len(nodes) > MAX_NODES:
+                raise too_many()
             links |= group.links
             outputs = list(_outputs(group))
             for id in graph.leaving.get(node.id, ()):

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from engine.editor.saved import BYPASSED, INPUTS, MUTED, OUTPUTS, SavedGraph, SavedLink, SavedNode
+from engine.editor.saved import BYPASSED, INPUTS, MUTED, SET, SavedGraph, SavedLink, SavedNode
 
-PRIMITIVE, GET, SET = "PrimitiveNode", "GetNode", "SetNode"
+PRIMITIVE, GET = "PrimitiveNode", "GetNode"
 REROUTES = ("Reroute", "Reroute (rgthree)", SET)
 DRAWN = frozenset(
     (
@@ -61,10 +61,6 @@ class Scope:
     def __post_init__(self) -> None:
         outer: frozenset[str] = self.parent.within if self.parent else frozenset()
         self.within: frozenset[str] = outer | ({self.instance.type} if self.instance else set())
-        links = self.graph.links.items()
-        self.leaving = {link.target_slot: id for id, link in links if link.target == OUTPUTS}
-        nodes = self.graph.nodes.values()
-        self.sets = {_name(n): n for n in nodes if n.type == SET and n.runs and n.inputs}
 
 
 _Step: TypeAlias = Origin | tuple[Scope, str | None]
@@ -116,13 +112,12 @@ def _before(scope: Scope, link: SavedLink, wanted: str) -> _Step:
     if node.type in REROUTES:
         return scope, node.inputs[0].link if node.inputs else None
     if node.type == PRIMITIVE:
-        values = node.values if isinstance(node.values, list) else [*node.values.values()]
-        return Literal(values[0]) if values else None
+        return Literal(node.ordered[0]) if node.ordered else None
     if node.type == GET:
-        return _set(scope, _name(node))
+        return _set(scope, str(node.ordered[0])) if node.ordered else None
     if id in scope.inside:
         inner = scope.inside[id]
-        return inner, inner.leaving.get(slot)
+        return inner, inner.graph.outputs.get(slot)
     return Output(scope.path + id, slot)
 
 
@@ -130,15 +125,10 @@ def _set(scope: Scope, name: str) -> _Step:
     """What was set under a name, here or further out."""
     level: Scope | None = scope
     while level is not None:
-        if name in level.sets:
-            return level, level.sets[name].inputs[0].link
+        if name in level.graph.sets:
+            return level, level.graph.sets[name].inputs[0].link
         level = level.parent
     return None
-
-
-def _name(node: SavedNode) -> str:
-    values = node.values if isinstance(node.values, list) else [*node.values.values()]
-    return str(values[0]) if values else ""
 
 
 def _passed(node: SavedNode, slot: int, wanted: str) -> str | None:

@@ -7,8 +7,11 @@ from typing import Any
 
 from engine.problems import Problem, WorkflowError
 
+MAX_NODES = 50_000
+"""Nodes of a workflow with all of its groups and subgraphs laid open."""
 MUTED, BYPASSED = 2, 4
 """Modes of nodes that do not run; the others all do."""
+SET = "SetNode"
 INPUTS, OUTPUTS = "-10", "-20"
 """Ids that links inside a subgraph have for its own inputs and outputs."""
 
@@ -57,9 +60,18 @@ class SavedNode:
         """Whether it is neither muted nor bypassed."""
         return self.mode not in (MUTED, BYPASSED)
 
+    @property
+    def ordered(self) -> list[Any]:
+        """The values of its widgets in their order."""
+        return self.values if isinstance(self.values, list) else [*self.values.values()]
+
     def input(self, name: str) -> Slot | None:
-        """The input of a name."""
-        return next((slot for slot in self.inputs if slot.name == name), None)
+        """The first input of a name."""
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Slot]:
+        return {slot.name: slot for slot in reversed(self.inputs)}
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,17 @@ class SavedGraph:
     everywhere: Any = None
 
     @cached_property
+    def sets(self) -> dict[str, SavedNode]:
+        """The nodes that set something under a name, by that."""
+        nodes = [n for n in self.nodes.values() if n.type == SET and n.runs and n.inputs and n.ordered]
+        return {str(node.ordered[0]): node for node in nodes}
+
+    @cached_property
+    def outputs(self) -> dict[int, str]:
+        """Of a subgraph: the ids of the links that feed its outputs, by slot."""
+        return {link.target_slot: id for id, link in self.links.items() if link.target == OUTPUTS}
+
+    @cached_property
     def leaving(self) -> dict[str, list[str]]:
         """The ids of the links that begin at each node."""
         found: dict[str, list[str]] = {}
@@ -93,6 +116,12 @@ class Saved:
 
     graph: SavedGraph
     subgraphs: Mapping[str, SavedGraph]
+
+
+def too_many() -> WorkflowError:
+    """What a workflow of more than `MAX_NODES` is refused with."""
+    problem = Problem("too_large", f"more than {MAX_NODES} nodes with all groups and subgraphs laid open")
+    return WorkflowError([problem], "ui")
 
 
 def is_editor_form(value: Any) -> bool:

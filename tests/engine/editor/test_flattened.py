@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from engine.editor import flattened
-from engine.editor.flat import MAX_NODES
+from engine.editor.saved import MAX_NODES
 from engine.problems import WorkflowError
 from tests.engine.editor.drawing import CLASSES, Json, drawn, inputs_of, node
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from engine.editor import flattened
-from engine.editor.flat import MAX_NODES
+from engine.editor.saved import MAX_NODES
 from engine.problems import WorkflowError
 from tests.engine.editor.drawing import CLASSES, Json, drawn, inputs_of, node, subgraph, with_subgraphs
 
@@ -138,6 +138,13 @@ def test_a_group_node_shows_what_it_was_told_to() -> None:
         "2": {"output": {"0": {"visible": True}}},
     }
     assert opened(made, **told)["9"]["value"] == ["5:2", 0]
+
+
+def test_large_groups_many_times_are_refused_in_time() -> None:
+    large = {"nodes": [{"type": "Mixer"}] * 20_000}
+    graph = drawn(*(node(i, "workflow>large") for i in range(20_000)))
+    with pytest.raises(WorkflowError, match="more than"):
+        flattened(graph | {"extra": {"groupNodes": {"large": large}}}, CLASSES)
 
 
 def test_a_muted_group_node_mutes_its_nodes() -> None:
