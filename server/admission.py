@@ -87,6 +87,18 @@ def admit(
     return Admitted(workflow, sound, errors)
 
 
+def converted(form: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """The API form of a prompt in the editor's own form; blocking.
+
+    Raises:
+        Inadmissible: It cannot be read; with everything that is wrong.
+    """
+    try:
+        return from_json(form, "the prompt", classes=registry.nodes).as_api()
+    except WorkflowError as error:
+        raise _inadmissible(error.problems) from error
+
+
 def _inadmissible(problems: Iterable[Problem], graph: Graph | None = None) -> Inadmissible:
     found = list(problems)
     errors = node_errors(graph or Graph({}, nx.DiGraph()), found, graph.outputs if graph else ())

@@ -20,7 +20,7 @@ def graph_of(workflow: Any) -> dict[str, Any]:
     if not isinstance(workflow, dict):
         raise Refused(422, "invalid_workflow", "workflow is an object of nodes by id")
     if isinstance(workflow.get("nodes"), list):
-        text = "this is the editor's own format; send the one of 'Export (API)'"
+        text = "this is the editor's own format; send what `latentgraph convert` or 'Export (API)' write"
         raise Refused(422, "workflow_format_ui", text)
     inner = workflow.get("prompt")
     if isinstance(inner, dict) and "class_type" not in inner:

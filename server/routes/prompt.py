@@ -9,7 +9,8 @@ from typing import Any
 from aiohttp import web
 from sqlalchemy import Connection
 
-from server.admission import FEW, Admitted, Inadmissible, admit
+from engine.editor import is_editor_form
+from server.admission import FEW, Admitted, Inadmissible, admit, converted
 from server.compat.prompt_server import PromptServer
 from server.queue.jobs import Job, NewJob
 from server.queue.store import FullError, TakenError
@@ -55,12 +56,25 @@ async def accepted_form(state: State, body: dict[str, Any]) -> tuple[NewJob, Adm
         raise Refused(400, "invalid_request", "partial_execution_targets is a list of node ids")
     if body.get("client_id") is not None:
         extra = {**extra, "client_id": body["client_id"]}
-    admitted = await admitted_form(state, body["prompt"], targets)
+    prompt, extra = await _api_form(state, body["prompt"], extra)
+    admitted = await admitted_form(state, prompt, targets)
     id = str(uuid.uuid4() if body.get("prompt_id") is None else body["prompt_id"])
     if not 0 < len(id) <= 256:
         raise Refused(400, "invalid_request", "prompt_id has 1 to 256 characters")
-    new = NewJob(id, body["prompt"], extra, admitted.targets, checked=admitted.checked)
-    return new, admitted
+    return NewJob(id, prompt, extra, admitted.targets, checked=admitted.checked), admitted
+
+
+async def _api_form(state: State, prompt: Any, extra: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A prompt in the API form, and its `extra_data`: pictures of one in the editor's form carry that too.
+
+    Raises:
+        Inadmissible: It has the editor's form and cannot be read.
+    """
+    if not is_editor_form(prompt):
+        return prompt, extra
+    info = extra.get("extra_pnginfo")
+    info = {"workflow": prompt, **(info if isinstance(info, dict) else {})}
+    return await asyncio.to_thread(converted, prompt, state.registry), {**extra, "extra_pnginfo": info}
 
 
 async def admitted_form(state: State, prompt: Any, targets: list[str] | None) -> Admitted:

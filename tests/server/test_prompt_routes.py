@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from engine.registry import Registry
+from engine.workflow import from_json
+from server.editor_form import as_editor
 from tests.server.served import LET_GO, Served, heard, heard_until_end, pair, served
 
 
@@ -38,6 +40,24 @@ async def test_a_sound_prompt_is_answered_with_its_id_and_number(server: Served)
     status, told = await server.post("/prompt", {"prompt": pair(), "client_id": "me"})
     assert (status, told) == (200, {"prompt_id": told["prompt_id"], "number": 0, "node_errors": {}})
     assert (await server.post("/api/prompt", {"prompt": pair()}))[1]["number"] == 1
+
+
+async def test_a_prompt_as_the_editor_saves_it_is_turned_into_the_api_form(server: Served) -> None:
+    state = server.state
+    form = as_editor(from_json(pair()), state.registry, state.env)
+    async with server.socket("me") as socket:
+        id = await server.send(form, client_id="me")
+        await heard_until_end(socket, id)
+    job = state.queue.job(id)
+    assert job is not None
+    assert job.status == "success"
+    assert {i: n["class_type"] for i, n in job.prompt.items()} == {
+        i: n["class_type"] for i, n in pair().items()
+    }
+    assert job.extra_data["extra_pnginfo"] == {"workflow": form}
+    status, told = await server.post("/prompt", {"prompt": form | {"nodes": [5], "links": [6]}})
+    assert status == 400
+    assert "entry 0 of" in told["error"]["message"] + told["error"]["details"]
 
 
 async def test_an_id_of_the_callers_own_is_kept_and_taken_once(server: Served) -> None:
