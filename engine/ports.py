@@ -101,15 +101,17 @@ class OneOf:
 
     Args:
         role: The folder role whose files these are ("checkpoints", "input"), where they are files.
+        fixed: The choices, where they never change.
     """
 
     options: Callable[[Env], Sequence[str]]
     role: str | None = None
+    fixed: Sequence[str] = ()
 
 
 def fixed_choices(options: Sequence[str]) -> OneOf:
     """Choices that never change."""
-    return OneOf(lambda _: options)
+    return OneOf(lambda _: options, fixed=options)
 
 
 @dataclass(frozen=True)

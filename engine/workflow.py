@@ -47,6 +47,7 @@ class Workflow:
         format: The form of the file.
         editor: The editor's own JSON (`workflow` chunk) where the file has one; saved again with outputs.
         unnamed: Ids of nodes of unknown classes whose values are left out, as the file does not name them.
+        filled: By node id, inputs that have no value in the editor's file: those of `nodes` are defaults.
     """
 
     nodes: Mapping[str, WorkflowNode]
@@ -54,6 +55,7 @@ class Workflow:
     format: Format = "api"
     editor: Mapping[str, Any] | None = field(default=None, compare=False)
     unnamed: tuple[str, ...] = field(default=(), compare=False)
+    filled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
 
     def as_api(self) -> dict[str, Any]:
         """The API-format JSON of the workflow."""
@@ -194,8 +196,10 @@ def _from_editor(value: Any, source: str, format: Format, classes: Classes | Non
         raise WorkflowError(
             [Problem("prompt_no_outputs", f"{source}: the workflow has no nodes that run")], "ui"
         )
+    for id, defaults in flat.missing.items():
+        flat.nodes[id]["inputs"] |= defaults
     made = from_json(flat.nodes, source, format)
-    return replace(made, editor=value, unnamed=flat.unnamed)
+    return replace(made, editor=value, unnamed=flat.unnamed, filled=flat.missing)
 
 
 def _is_remark(id: Any, node: Any) -> bool:

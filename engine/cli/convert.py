@@ -45,7 +45,13 @@ def convert(
     del debug
     registry = installed()
     made = load(find_workflow(workflow, registry), registry.nodes)
-    text = json.dumps(made.as_api(), indent=2, ensure_ascii=False) + "\n"
+    nodes = made.as_api()
+    for id, defaults in made.filled.items():
+        for name, value in defaults.items():
+            del nodes[id]["inputs"][name]
+            what = f"node {id} ({made.nodes[id].class_type}): the file has no {name}; `run` takes {value!r}"
+            people.print(f"[yellow]{escape(what)}, other servers may want it to be set[/]")
+    text = json.dumps(nodes, indent=2, ensure_ascii=False) + "\n"
     for id in made.unnamed:
         what = f"node {id} ({made.nodes[id].class_type}) is of a class that is not installed"
         people.print(f"[yellow]{escape(what)}; its values have no names in the file and are left out[/]")

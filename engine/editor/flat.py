@@ -9,9 +9,9 @@ from engine.editor.broadcasts import with_broadcasts
 from engine.editor.groups import ungrouped
 from engine.editor.links import DRAWN, Literal, Output, Scope, origin_of
 from engine.editor.promoted import promoted, widget_inputs
-from engine.editor.saved import MAX_NODES, Saved, SavedNode, saved, too_many
+from engine.editor.saved import MAX_NODES, Saved, SavedGraph, SavedNode, saved, too_many
 from engine.editor.texts import chosen, filled
-from engine.editor.widgets import Classes, is_named, values_of
+from engine.editor.widgets import Classes, is_named, missing_of, socketed, values_of
 from engine.ports import Hint
 from engine.problems import Problem, WorkflowError
 
@@ -25,10 +25,12 @@ class Flat:
     Args:
         nodes: `{id: {"class_type", "inputs", "_meta"}}`; those in a subgraph 75 are called `75:61`.
         unnamed: Ids of nodes of unknown classes that have values whose names the file does not tell.
+        missing: By node id, the defaults of inputs that have no value in the file: the class got them since.
     """
 
     nodes: dict[str, dict[str, Any]]
     unnamed: tuple[str, ...]
+    missing: Mapping[str, Mapping[str, Any]]
 
 
 def flattened(value: Mapping[str, Any], classes: Classes, source: str = "workflow") -> Flat:
@@ -48,29 +50,33 @@ def flattened(value: Mapping[str, Any], classes: Classes, source: str = "workflo
 
     nodes: dict[str, dict[str, Any]] = {}
     unnamed = []
+    missing: dict[str, dict[str, Any]] = {}
     for scope in scopes:
         for node in scope.graph.nodes.values():
             if node.runs and node.type not in DRAWN and node.id not in scope.inside:
                 id = scope.path + node.id
                 inputs = {**_values(scope, node, classes, named), **dict(_linked(scope, node))}
                 nodes[id] = {"class_type": node.type, "inputs": inputs}
+                missing[id] = missing_of(node, classes, inputs)
                 if node.title:
                     nodes[id]["_meta"] = {"title": node.title}
                 if not is_named(node, classes):
                     unnamed.append(id)
     for made in nodes.values():
         made["inputs"] = {k: v for k, v in made["inputs"].items() if not _is_lost(v, nodes)}
-    return Flat(nodes, tuple(unnamed))
+    return Flat(nodes, tuple(unnamed), {id: values for id, values in missing.items() if values})
 
 
 def _scopes(file: Saved, classes: Classes, source: str) -> list[Scope]:
     """All levels, each subgraph as often as it has instances that run."""
     groups = file.graph.groups
-    graphs = {
-        id: ungrouped(with_broadcasts(g), {**groups, **g.groups}, classes) for id, g in file.subgraphs.items()
-    }
+
+    def whole(graph: SavedGraph) -> SavedGraph:
+        return ungrouped(with_broadcasts(socketed(graph, classes)), {**groups, **graph.groups}, classes)
+
+    graphs = {id: whole(graph) for id, graph in file.subgraphs.items()}
     shown = widget_inputs(graphs)
-    found = [Scope(ungrouped(with_broadcasts(file.graph), groups, classes))]
+    found = [Scope(whole(file.graph))]
     size = 0
     for scope in found:
         size += len(scope.graph.nodes)

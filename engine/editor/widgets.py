@@ -1,12 +1,12 @@
 """The names of a node's widget values, which the editor saves as a bare list."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from engine.editor.saved import SavedNode, Slot
-from engine.node import Node, Value
-from engine.ports import Hidden, Hint
+from engine.editor.saved import SavedGraph, SavedNode, Slot
+from engine.node import REQUIRED, Node, Value
+from engine.ports import Hidden, Hint, OneOf
 
 Classes: TypeAlias = Mapping[str, Node[..., Any]]
 CONTROLS = ("fixed", "increment", "decrement", "randomize", "increment-wrap")
@@ -44,6 +44,34 @@ def widgets_of(node: Node[..., Any]) -> list[Widget]:
         if value.is_widget and "forceInput" not in hints:
             seed = value.kind == "INT" and value.name in SEEDS
             found.append(Widget(value.name, seed or "control_after_generate" in hints, value.kind == "COMBO"))
+    return found
+
+
+def socketed(graph: SavedGraph, classes: Classes) -> SavedGraph:
+    """The graph with the sockets of nodes that were written by hand without any; their links have numbers."""
+    arriving: dict[str, dict[int, str]] = {}
+    for id, link in graph.links.items():
+        node = graph.nodes.get(link.target)
+        if node is not None and not node.inputs and node.type in classes:
+            arriving.setdefault(node.id, {})[link.target_slot] = id
+    nodes = dict(graph.nodes)
+    for id, links in arriving.items():
+        sockets = [value for value in visible(classes[nodes[id].type]) if not value.is_widget]
+        inputs = tuple(Slot(v.name, v.kind, links.get(place)) for place, v in enumerate(sockets))
+        nodes[id] = replace(nodes[id], inputs=inputs)
+    return replace(graph, nodes=nodes) if arriving else graph
+
+
+def missing_of(node: SavedNode, classes: Classes, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of widgets that a class got since the node was saved, as an editor fills them in."""
+    found: dict[str, Any] = {}
+    for value in classes[node.type].inputs if node.type in classes else ():
+        if value.is_widget and not value.optional and value.name not in inputs:
+            one_of = value.fact(OneOf)
+            if value.default is not REQUIRED:
+                found[value.name] = value.default
+            elif one_of is not None and one_of.fixed:
+                found[value.name] = one_of.fixed[0]
     return found
 
 

@@ -100,6 +100,17 @@ def test_what_the_editor_saved_is_run_validated_and_converted(cli: Cli, here: Pa
     assert finished(cli("run", str(made), "--json").stdout)["executed"] == []
 
 
+def test_a_run_fills_in_what_a_class_got_since_and_a_conversion_says_so(cli: Cli, here: Path) -> None:
+    first = DRAWN["nodes"][0] | {"widgets_values": [16, 8]}
+    (here / "old.json").write_text(json.dumps(DRAWN | {"nodes": [first, *DRAWN["nodes"][1:]]}))
+    shown = cli("convert", "old.json")
+    assert json.loads(shown.stdout)["1"]["inputs"] == {"width": 16, "height": 8}
+    assert "node 1 (EmptyImage): the file has no batch_size; `run` takes 1" in shown.stderr
+    assert cli("run", "old.json").exit_code == 0
+    made = json.loads(cli("convert", "output/16/it_00001_.png").stdout)
+    assert made["1"]["inputs"] == {"width": 16, "height": 8, "batch_size": 1, "color": 0}
+
+
 def test_a_conversion_says_which_values_are_left_out(cli: Cli, here: Path) -> None:
     odd = {"id": 7, "type": "Odd", "widgets_values": [1, 2]}
     (here / "odd.json").write_text(json.dumps(DRAWN | {"nodes": [*DRAWN["nodes"], odd]}))

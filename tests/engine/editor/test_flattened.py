@@ -152,6 +152,23 @@ def test_reroutes_in_a_circle_bring_nothing() -> None:
     assert inputs_of(graph) == {"3": {"filename_prefix": "p"}}
 
 
+def test_nodes_written_by_hand_without_sockets_are_linked_by_number() -> None:
+    bare = {"id": 2, "type": "Mixer", "widgets_values": [0.5]}
+    graph = {
+        "nodes": [maker(), bare],
+        "links": [[1, 1, 1, 2, 1, "THING"], [2, 1, 0, 2, 0, "THING"], [3, 1, 0, 2, 9, "X"]],
+    }
+    assert inputs_of(graph)["2"] == {"amount": 0.5, "a": ["1", 0], "b": ["1", 1]}
+
+
+def test_widgets_that_a_class_got_since_have_defaults_beside_the_inputs() -> None:
+    flat = flattened(
+        drawn(node(1, "Maker", 7, "fixed"), node(2, "Loader", "a.png"), node(3, "Saver")), CLASSES
+    )
+    assert flat.nodes["1"]["inputs"] == {"seed": 7}
+    assert flat.missing == {"1": {"steps": 20, "fine": False}, "2": {"channel": "red"}}
+
+
 def test_a_value_of_an_unknown_class_without_a_name_is_told() -> None:
     graph = drawn(node(1, "Unknown", 1, 2), node(2, "Unknown"), node(3, "Maker", 1, "fixed", 2, True))
     flat = flattened(graph, CLASSES)
