@@ -112,7 +112,8 @@ def _before(scope: Scope, link: SavedLink, wanted: str) -> _Step:
     if node.type in REROUTES:
         return scope, node.inputs[0].link if node.inputs else None
     if node.type == PRIMITIVE:
-        return Literal(node.ordered[0]) if node.ordered else None
+        values = [*scope.hosted.get(id, {}).values(), *node.ordered]
+        return Literal(values[0]) if values else None
     if node.type == GET:
         return _set(scope, str(node.ordered[0])) if node.ordered else None
     if id in scope.inside:

@@ -42,7 +42,7 @@ def _values(node: SavedNode, shown: Sequence[str]) -> Iterator[tuple[str, str, A
     values = node.values if isinstance(node.values, list) else []
     if isinstance(listed, list):
         for entry, value in zip(listed, values, strict=False):
-            if isinstance(entry, list) and len(entry) >= 2 and value is not None:
+            if isinstance(entry, list) and len(entry) >= 2 and value is not None and _is_sent(entry[1]):
                 yield str(entry[0]), str(entry[1]), value
     else:
         yield from ((OWN, name, value) for name, value in zip(shown, values, strict=False))
@@ -52,6 +52,11 @@ def _values(node: SavedNode, shown: Sequence[str]) -> Iterator[tuple[str, str, A
         entry = lost.get("originalEntry") if isinstance(lost, dict) else None
         if isinstance(entry, list) and len(entry) >= 2 and str(entry[0]) == OWN and "hostValue" in lost:
             yield OWN, str(entry[1]), lost["hostValue"]
+
+
+def _is_sent(name: Any) -> bool:
+    """Whether it is no widget that only the editor has: what to do with a seed after a run, a preview."""
+    return name != "control_after_generate" and not str(name).startswith("$$")
 
 
 def widget_inputs(graphs: Mapping[str, SavedGraph]) -> dict[str, list[str]]:

@@ -41,9 +41,22 @@ def test_promoted_widgets_are_given_in_the_order_of_the_inputs_that_lead_to_widg
 
 
 def test_an_instance_may_list_whose_widgets_its_values_are() -> None:
-    listed = {"proxyWidgets": [["2", "steps"], ["-1", "amount"], ["1", "amount"], ["2", "seed"]]}
-    inner = found(instance(40, 0.75, properties=listed))
+    names = [
+        ["2", "steps"],
+        ["2", "control_after_generate"],
+        ["1", "$$preview"],
+        ["-1", "amount"],
+        ["2", "seed"],
+    ]
+    inner = found(instance(40, "fixed", "x", 0.75, properties={"proxyWidgets": names}))
+    assert inner["75:2"].keys() == {"seed", "steps", "fine"}
     assert (inner["75:2"]["steps"], inner["75:1"]["amount"], inner["75:2"]["seed"]) == (40, 0.75, 5)
+
+
+def test_a_primitive_in_a_subgraph_may_have_a_value_of_the_instance() -> None:
+    fed = [node(1, "Mixer", 0.5, a=None, widget_amount=(2, 0)), node(2, "PrimitiveNode", 0.1, "fixed")]
+    made = node(75, "S", 0.9, properties={"proxyWidgets": [["2", "value"]]})
+    assert found(made, subgraph("S", (), *fed))["75:1"]["amount"] == 0.9
 
 
 def test_values_that_an_editor_could_not_place_count_too() -> None:
