@@ -90,6 +90,7 @@ async def test_a_job_that_waits_since_before_the_start_is_watched_to_its_end(tmp
         await submit(client, graph(1, through="Gate", name="held"))
         await begun("held")
         job = await submit(client, graph(2))
+    gate("held")  # once more: it begins again
     async with served(tmp_path, tiny()) as (client, _):
         await begun("held")
         path = f"/api/v2/jobs/{job['id']}/events"
