@@ -22,10 +22,18 @@ def maker(
 
 @declared("Loader", category="tests")
 def loader(
-    *, image: Annotated[Literal["a.png", "image"], Hint("image_upload")], channel: Literal["red", "alpha"]
+    *,
+    image: Annotated[Literal["a.png", "image"], Hint("image_upload")],
+    channel: Literal["red", "alpha", "image"],
 ) -> Thing:
     """A file with an upload button."""
     return len(image) + len(channel)
+
+
+@declared("Flagged", category="tests")
+def flagged(*, seed: int = 0, fine: bool = False) -> Thing:
+    """A seed and a switch behind it."""
+    return seed + fine
 
 
 @declared("Mixer", category="tests")
@@ -51,7 +59,7 @@ def saver(*, value: Thing, filename_prefix: Annotated[str, Omittable()] = "x") -
     """An output."""
 
 
-CLASSES = {each.name: each for each in (maker, loader, mixer, turn, text, saver)}
+CLASSES = {each.name: each for each in (maker, loader, flagged, mixer, turn, text, saver)}
 
 
 def node(id: int, type: str, *values: Any, outs: Sequence[str] = ("THING",), **more: Any) -> Json:

@@ -143,6 +143,11 @@ def test_links_to_nodes_that_are_not_there_are_left_out() -> None:
     assert inputs_of(graph) == {"2": {"filename_prefix": "p"}}
 
 
+def test_links_to_what_is_only_drawn_and_leads_nowhere_are_left_out() -> None:
+    graph = drawn(node(1, "Fast Muter (rgthree)"), node(2, "Saver", "p", value=(1, 0)))
+    assert inputs_of(graph) == {"2": {"filename_prefix": "p"}}
+
+
 def test_reroutes_in_a_circle_bring_nothing() -> None:
     graph = drawn(
         node(1, "Reroute", **{"": (2, 0)}),

@@ -75,6 +75,10 @@ def test_subgraphs_in_subgraphs_pass_links_and_values_through() -> None:
     inner = found(node(3, "O", 0.9, thing=(1, 0)), mixing(), outer)
     assert inner["3:1:1"] == {"amount": 0.9, "a": ["1", 0], "b": ["3:1:2", 0]}
     assert inner["9"]["value"] == ["3:1:1", 0]
+    bare = subgraph("O", ("thing", "strength"), node(1, "S", thing=(-10, 0), amount=(-10, 1)))
+    assert found(node(3, "O", 0.9, thing=(1, 0)), mixing(), bare)["3:1:1"]["amount"] == 0.9, (
+        "a widget further in"
+    )
     listed = {"proxyWidgets": [["1", "2: steps"], ["1", "seed"]]}
     inner = found(node(3, "O", 41, 17, thing=(1, 0), properties=listed), mixing(), outer)
     assert (inner["3:1:2"]["steps"], inner["3:1:2"]["seed"]) == (41, 17)
@@ -142,6 +146,13 @@ def test_a_group_node_becomes_its_nodes(kind: str) -> None:
     assert graph["5:2"] == {"amount": 0.7, "a": ["1", 0], "b": ["5:1", 0]}
     assert graph["5:3"] == {"amount": ["1", 1], "a": ["5:2", 0], "b": ["1", 1]}
     assert graph["9"]["value"] == ["5:1", 1], "outputs that are used within are not shown"
+
+
+def test_outputs_of_a_group_that_are_used_within_and_outside_are_shown() -> None:
+    made = node(5, "workflow>mine", outs=("THING", "THING"), reroute=(1, 0), b=None)
+    graph = drawn(node(1, "Maker", 1, "fixed", 2, False), made, node(9, "Saver", "p", value=(5, 1)))
+    both = grouped() | {"external": [[2, 0, "THING"], [3, 0, "THING"]]}
+    assert inputs_of(graph | {"extra": {"groupNodes": {"mine": both}}})["9"]["value"] == ["5:2", 0]
 
 
 def test_a_group_node_shows_what_it_was_told_to() -> None:

@@ -22,6 +22,9 @@ MAKER = {"seed": 7, "steps": 20, "fine": True}
         ("Loader", ["a.png", "alpha", "image"], {"image": "a.png", "channel": "alpha"}),
         ("Loader", ["a.png", "image", "alpha"], {"image": "a.png", "channel": "alpha"}),
         ("Loader", ["a.png", "alpha"], {"image": "a.png", "channel": "alpha"}),
+        ("Loader", ["a.png", "image"], {"image": "a.png", "channel": "image"}),
+        ("Flagged", [7, True], {"seed": 7, "fine": True}),
+        ("Flagged", [7, False, True], {"seed": 7, "fine": True}),
     ],
 )
 def test_values_have_names(type: str, values: Any, named: Json) -> None:
