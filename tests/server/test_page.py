@@ -15,7 +15,11 @@ import pytest
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Browser, Page, expect
 
+from engine.files import Files
+from engine.ports import Env
 from engine.registry import Registry
+from engine.workflow import from_json
+from server.editor_form import as_editor
 from server.routes.page import FOLDER, POLICY
 from tests.server.browsing import Live, Seen, live, needs_chromium, window
 
@@ -247,6 +251,13 @@ def test_a_dropped_file_becomes_a_form(page: Page, how: str) -> None:
     expect(field(page, "Prompt.text")).to_have_value("a blue tower, ☃ snow")
     expect(page.locator("#own-workflow")).to_have_text(f"mine.{how}")
     expect(field(page, "Sampler.seed")).to_have_value("1")
+
+
+def test_a_file_of_the_editor_becomes_a_form(page: Page, registry: Registry, tmp_path: Path) -> None:
+    env = Env(Files.under(tmp_path, items=registry.items))
+    form = as_editor(from_json(prompt_of("a red house")), registry, env)
+    drop(page, "mine.json", json.dumps(form).encode())
+    expect(field(page, "Prompt.text")).to_have_value("a red house")
 
 
 @pytest.mark.parametrize(
