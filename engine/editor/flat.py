@@ -23,7 +23,8 @@ class Flat:
     """A workflow in the API form.
 
     Args:
-        nodes: `{id: {"class_type", "inputs", "_meta"}}`; those in a subgraph 75 are called `75:61`.
+        nodes: `{id: {"class_type", "inputs", "_meta"}}`, sources first; those in a subgraph 75 are called
+            `75:61`.
         unnamed: Ids of nodes of unknown classes that have values whose names the file does not tell.
         missing: By node id, the defaults of inputs that have no value in the file: the class got them since.
     """
@@ -64,6 +65,7 @@ def flattened(value: Mapping[str, Any], classes: Classes, source: str = "workflo
                     unnamed.append(id)
     for made in nodes.values():
         made["inputs"] = {k: v for k, v in made["inputs"].items() if not _is_lost(v, nodes)}
+    nodes = {id: nodes[id] for id in _sources_first(nodes)}
     return Flat(nodes, tuple(unnamed), {id: values for id, values in missing.items() if values})
 
 
@@ -135,6 +137,25 @@ def _by_name(scopes: list[Scope], classes: Classes) -> Iterator[tuple[str, dict[
 def _plain(value: Any) -> Any:
     """A value as the API form has it, where a bare list would be a link."""
     return {"__value__": value} if isinstance(value, list) else value
+
+
+def _sources_first(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The ids in an order in which they may run, as editors send them; those in a circle come last."""
+    sources = {
+        id: {v[0] for v in node["inputs"].values() if isinstance(v, list)} for id, node in nodes.items()
+    }
+    consumers: dict[str, list[str]] = {}
+    for id, found in sources.items():
+        for source in found:
+            consumers.setdefault(source, []).append(id)
+    waits = {id: len(found) for id, found in sources.items()}
+    order = [id for id, count in waits.items() if not count]
+    for id in order:
+        for consumer in consumers.get(id, ()):
+            waits[consumer] -= 1
+            if not waits[consumer]:
+                order.append(consumer)
+    return [*order, *(id for id, count in waits.items() if count)]
 
 
 def _is_lost(value: Any, nodes: Mapping[str, Any]) -> bool:

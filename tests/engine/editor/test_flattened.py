@@ -27,6 +27,17 @@ def test_nodes_keep_id_class_title_values_and_links() -> None:
     }
 
 
+def test_nodes_come_after_what_they_need_and_those_in_a_circle_last() -> None:
+    graph = drawn(
+        node(9, "Saver", "p", value=(2, 0)),
+        node(2, "Mixer", 0.5, a=(1, 0), b=(1, 1)),
+        node(7, "Mixer", 0.5, a=(8, 0)),
+        node(8, "Mixer", 0.5, a=(7, 0)),
+        maker(),
+    )
+    assert list(inputs_of(graph)) == ["1", "2", "9", "7", "8"]
+
+
 def test_links_may_be_objects_and_entries_null_or_remarks() -> None:
     graph = drawn(maker(), node(2, "Saver", "p", value=(1, 0)), objects=True)
     graph["links"] += [None, ["_comment", "by hand"]]
