@@ -7,6 +7,7 @@ from typing import Any
 import networkx as nx
 
 from engine.node import Node
+from engine.order import sources_first
 from engine.ports import Hidden
 from engine.problems import NodeFailure, Problem, nearest
 from engine.registry import Registry
@@ -78,15 +79,8 @@ class Graph:
         Args:
             ids: Node ids with all that is upstream of them.
         """
-        waits = {id: len([*self.dag.predecessors(id)]) for id in self.dag if id in ids}
-        order = [id for id, sources in waits.items() if not sources]
-        for id in order:
-            for consumer in self.dag.successors(id):
-                if consumer in waits:
-                    waits[consumer] -= 1
-                    if not waits[consumer]:
-                        order.append(consumer)
-        return order
+        among = (id for id in self.dag if id in ids)
+        return sources_first(among, self.dag.predecessors, self.dag.successors)
 
 
 def bind(workflow: Workflow, registry: Registry) -> Graph:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from engine.registry import Registry
-from server.queue.jobs import ENDED, WAITING, Job
+from server.queue.jobs import ENDED, WAITING, Job, message_and_hint
 from server.queue.store import Queue
 from server.queue.tables import jobs
 
@@ -159,16 +159,14 @@ def error_of(job: Job, registry: Registry) -> dict[str, Any] | None:
     if job.status != "error":
         return None
     error: Mapping[str, Any] = (job.ending.error if job.ending else None) or {}
-    message, hint = str(error.get("exception_message") or "it ended without saying why"), ""
-    if error.get("exception_type") != "WorkflowError" and "\n" in message:
-        message, _, hint = message.rpartition("\n")
+    message, hint = message_and_hint(error)
     id = error.get("node_id")
     return {
         "node_id": id,
         "title": node_title(job.prompt, id, registry),
         "class_type": error.get("node_type"),
-        "message": message.strip(),
-        "hint": hint.strip(),
+        "message": message or "it ended without saying why",
+        "hint": hint,
         "traceback": "".join(map(str, error.get("traceback") or ())),
     }
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from engine.editor import is_editor_form
 from engine.graph import is_link
 from engine.ports import Hidden
 from engine.problems import Problem, WorkflowError
@@ -19,7 +20,7 @@ def graph_of(workflow: Any) -> dict[str, Any]:
     """
     if not isinstance(workflow, dict):
         raise Refused(422, "invalid_workflow", "workflow is an object of nodes by id")
-    if isinstance(workflow.get("nodes"), list):
+    if is_editor_form(workflow):
         text = "this is the editor's own format; send what `latentgraph convert` or 'Export (API)' write"
         raise Refused(422, "workflow_format_ui", text)
     inner = workflow.get("prompt")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import networkx as nx
+
 from engine.editor.broadcasts import with_broadcasts
 from engine.editor.groups import ungrouped
 from engine.editor.links import DRAWN, Literal, Output, Scope, origin_of
@@ -12,6 +14,7 @@ from engine.editor.promoted import promoted, widget_inputs
 from engine.editor.saved import MAX_NODES, Saved, SavedGraph, SavedNode, saved, too_many
 from engine.editor.texts import chosen, filled
 from engine.editor.widgets import Classes, is_named, missing_of, socketed, values_of
+from engine.order import sources_first
 from engine.ports import Hint
 from engine.problems import Problem, WorkflowError
 
@@ -65,7 +68,7 @@ def flattened(value: Mapping[str, Any], classes: Classes, source: str = "workflo
                     unnamed.append(id)
     for made in nodes.values():
         made["inputs"] = {k: v for k, v in made["inputs"].items() if not _is_lost(v, nodes)}
-    nodes = {id: nodes[id] for id in _sources_first(nodes)}
+    nodes = {id: nodes[id] for id in _in_order(nodes)}
     return Flat(nodes, tuple(unnamed), {id: values for id, values in missing.items() if values})
 
 
@@ -139,23 +142,14 @@ def _plain(value: Any) -> Any:
     return {"__value__": value} if isinstance(value, list) else value
 
 
-def _sources_first(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _in_order(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The ids in an order in which they may run, as editors send them; those in a circle come last."""
-    sources = {
-        id: {v[0] for v in node["inputs"].values() if isinstance(v, list)} for id, node in nodes.items()
-    }
-    consumers: dict[str, list[str]] = {}
-    for id, found in sources.items():
-        for source in found:
-            consumers.setdefault(source, []).append(id)
-    waits = {id: len(found) for id, found in sources.items()}
-    order = [id for id, count in waits.items() if not count]
-    for id in order:
-        for consumer in consumers.get(id, ()):
-            waits[consumer] -= 1
-            if not waits[consumer]:
-                order.append(consumer)
-    return [*order, *(id for id, count in waits.items() if count)]
+    dag: nx.DiGraph[str] = nx.DiGraph()
+    dag.add_nodes_from(nodes)
+    for id, node in nodes.items():
+        dag.add_edges_from((value[0], id) for value in node["inputs"].values() if isinstance(value, list))
+    order = dict.fromkeys(sources_first(dag, dag.predecessors, dag.successors))
+    return [*order, *(id for id in nodes if id not in order)]
 
 
 def _is_lost(value: Any, nodes: Mapping[str, Any]) -> bool:

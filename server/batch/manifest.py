@@ -14,7 +14,7 @@ from engine.drafts import make_folder, sync_folder, write_whole
 from engine.paths import inside
 from engine.plan import Plan
 from engine.problems import NodeFailure
-from server.queue.jobs import ENDED, Ending, Job
+from server.queue.jobs import ENDED, Ending, Job, message_and_hint
 
 NAME = "manifest.jsonl"
 Line = Mapping[str, Any]
@@ -111,7 +111,7 @@ def line_of(
     told = {
         "node_id": error.get("node_id"),
         "class_type": error.get("node_type"),
-        "message": _message(error),
+        "message": "; ".join(filter(None, message_and_hint(error))),
     }
     return {
         "job": number,
@@ -127,14 +127,6 @@ def line_of(
         "attempts": job.attempt,
         **({"error": told} if ending.status == "error" else {}),
     }
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    """What a failure says, and what to do, which is the last line of the classic message of a node."""
-    text = str(error.get("exception_message") or "")
-    whole, _, hint = text.rpartition("\n")
-    own = hint and whole and error.get("exception_type") != "WorkflowError"
-    return f"{whole}; {hint}" if own else text.strip()
 
 
 def keys_of(plan: Plan) -> dict[str, str]:

@@ -205,6 +205,15 @@ def failure(
     }
 
 
+def message_and_hint(error: Mapping[str, Any]) -> tuple[str, str]:
+    """What an `execution_error` says, and what to do: the last line where a node itself failed."""
+    text = str(error.get("exception_message") or "")
+    message, _, hint = text.rpartition("\n")
+    if not message or error.get("exception_type") == "WorkflowError":
+        return text.strip(), ""
+    return message.strip(), hint.strip()
+
+
 def fault(id: str, error: Exception) -> dict[str, Any]:
     """What a job's `execution_error` says where the fault is ours."""
     return {"prompt_id": id, **failure(f"internal error: {error}", type(error).__name__)}
