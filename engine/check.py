@@ -10,7 +10,7 @@ import networkx as nx
 from engine.graph import Graph, GraphNode, Link
 from engine.literals import Choices, coerce
 from engine.node import Value
-from engine.ports import Env, Hidden, Loose, OneOf
+from engine.ports import Env, Loose, OneOf
 from engine.problems import NodeFailure, Problem, Wrong, nearest
 
 
@@ -116,7 +116,7 @@ def check_node(
 
     for value in node.node.inputs:
         name = value.name
-        if value.fact(Hidden):
+        if value.hidden:
             continue
         if name in node.links:
             if node.links[name].node_id not in missing:
@@ -252,7 +252,7 @@ def own_arguments(
     `UNIQUE_ID`, and at `input_types`, if it names that, the type that each link gives.
     """
     if _takes_all(fn):
-        ids = {v.name: node.id for v in node.node.inputs if v.fact(Hidden) == Hidden("UNIQUE_ID")}
+        ids = {v.name: node.id for v in node.node.inputs if v.hidden == "UNIQUE_ID"}
         named = {"input_types": dict(types or {})} if "input_types" in own_names(fn) else {}
         return {**dict.fromkeys(node.links), **node.literals, **ids, **named}
     known = {v.name: v.default for v in node.node.inputs if v.optional} | dict(node.literals)

@@ -67,7 +67,7 @@ class NameBook(Protocol):
         ...
 
 
-def create(path: Path, content: bytes) -> None:
+def create(path: str, content: bytes) -> None:
     """Write a new file that need not survive a power cut.
 
     Raises:
@@ -80,7 +80,7 @@ def create(path: Path, content: bytes) -> None:
         while left:
             left = left[os.write(fd, left) :]
     except BaseException:
-        path.unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)
         raise
     finally:
         os.close(fd)

@@ -10,7 +10,7 @@ from engine.cache import KeyParts, Result
 from engine.graph import GraphNode, Link, bind_node, is_link, shaped
 from engine.keys import address, key_parts
 from engine.plan import Plan
-from engine.ports import Env, Hidden
+from engine.ports import Env, Written
 from engine.problems import NodeFailure
 from engine.record import CHUNK, Record, Recorder
 from engine.registry import Registry
@@ -44,21 +44,25 @@ class RunNodes:
     def hidden(self) -> dict[str, Any]:
         """What hidden inputs get, by their source; made when the first node runs."""
         said = self._env[RunInfo].hidden if RunInfo in self._env else {}
-        return {"PROMPT": self._plan.graph.workflow.as_api(), "EXTRA_PNGINFO": self._plan.extra, **said}
+        extra = {k: Written(v) if isinstance(v, dict) else v for k, v in self._plan.extra.items()}
+        return {"PROMPT": Written(self._plan.graph.workflow.as_api()), "EXTRA_PNGINFO": extra, **said}
 
     def hidden_of(self, node: GraphNode) -> Mapping[str, Any]:
         """What a node's hidden inputs get: what it writes says of its own inputs how they came about."""
-        if Hidden("EXTRA_PNGINFO") not in (value.fact(Hidden) for value in node.node.inputs):
+        if all(value.hidden != "EXTRA_PNGINFO" for value in node.node.inputs):
             return self.hidden
-        record = self.record([node.id]).as_json()
-        return {**self.hidden, "EXTRA_PNGINFO": {**(self.hidden["EXTRA_PNGINFO"] or {}), CHUNK: record}}
+        made = self._made_of([node.id])
+        return {**self.hidden, "EXTRA_PNGINFO": {**(self.hidden["EXTRA_PNGINFO"] or {}), CHUNK: made}}
 
     def record(self, outputs: Iterable[str]) -> Record:
         """What made that which these output nodes show."""
+        return Record(**self._made_of(outputs))
+
+    def _made_of(self, outputs: Iterable[str]) -> dict[str, Any]:
         ids = tuple(outputs)
         sources = {x.node_id for id in ids for x in self.nodes[id].links.values()} | {*ids}
         trails = tuple(t for t in map(self.trails.get, sorted(sources)) if t)
-        return self._recorder.record(map(self.top, ids), Trail("", Note(), trails).notes())
+        return self._recorder.facts(map(self.top, ids), Trail("", Note(), trails).notes())
 
     def traced(self, id: str, result: Result, note: Note) -> Result:
         """A result that says how it and all that it was made of came about."""

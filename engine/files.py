@@ -167,7 +167,7 @@ class Files:
             make_folder(folder)
             if role == "temp" and isinstance(content, bytes):  # emptied at the next start: no draft, no sync
                 digest = hashlib.sha256(content).hexdigest()
-                path = self._claim(lambda path: create(path, content), digest, folder, stem, suffix, None)
+                path = self._claim(lambda p: create(p, content), digest, folder, stem, suffix, None)
             else:
                 path, digest = self._drafted(content, folder, stem, suffix, lasting=role != "temp")
         except OSError as error:
@@ -177,12 +177,12 @@ class Files:
             ) from error
         if isinstance(content, bytes) and self.written is not None:
             self.written[digest] = blake3(content).hexdigest(), len(content)
-        subfolder = folder.relative_to(root).as_posix()
-        return SavedFile(path.name, "" if subfolder == "." else subfolder, role, digest)
+        subfolder = str(folder)[len(str(root)) :].strip(os.sep).replace(os.sep, "/")
+        return SavedFile(os.path.basename(path), subfolder, role, digest)  # noqa: PTH119  (a text, as above)
 
     def _drafted(
         self, content: bytes | Callable[[Path], object], folder: Path, stem: str, suffix: str, lasting: bool
-    ) -> tuple[Path, str]:
+    ) -> tuple[str, str]:
         written = draft(folder, suffix, content, lasting)
         try:
             digest = self.sha256(written)
@@ -193,19 +193,22 @@ class Files:
             with contextlib.suppress(OSError):  # what cannot be removed is swept at the next start
                 written.unlink(missing_ok=True)
         if lasting:
-            _keep(path)
+            _keep(Path(path))
         return path, digest
 
     def _claim(
         self,
-        place: Callable[[Path], object],
+        place: Callable[[str], object],
         digest: str,
         folder: Path,
         stem: str,
         suffix: str,
         book: NameBook | None,
-    ) -> Path:
-        """Place a file under the next number; `place` raises where a name is taken: none is overwritten."""
+    ) -> str:
+        """Place a file under the next number; `place` raises where a name is taken: none is overwritten.
+
+        Its path is a text: every preview passes here, and pathlib takes several times as long.
+        """
         with self._lock:
             numbers = self._counters.get(folder)
             if numbers is None:
@@ -213,11 +216,11 @@ class Files:
             number = numbers.get(stem.lower(), 0)
             while True:
                 number += 1
-                path = folder / f"{stem}{number:05}_{suffix}"
+                path = os.path.join(folder, f"{stem}{number:05}_{suffix}")  # noqa: PTH118
                 if book:
-                    if path.exists():
+                    if os.path.exists(path):  # noqa: PTH110
                         continue
-                    book.reserve(str(path), digest)
+                    book.reserve(path, digest)
                 try:
                     place(path)
                 except FileExistsError:
@@ -225,16 +228,15 @@ class Files:
                 numbers[stem.lower()] = number
                 return path
 
-    def _reserved(self, book: NameBook, written: Path, digest: str, folder: Path, stem: str) -> Path | None:
+    def _reserved(self, book: NameBook, written: Path, digest: str, folder: Path, stem: str) -> str | None:
         """Where an earlier attempt put, or was about to put, this very content."""
         while (name := book.reserved(digest, folder, stem)) is not None:
-            path = Path(name)
             try:
-                os.link(written, path)
+                os.link(written, name)
             except FileExistsError:
-                if self.sha256(path) != digest:
+                if self.sha256(Path(name)) != digest:
                     continue
-            return path
+            return name
         return None
 
     def sha256(self, path: Path) -> str:

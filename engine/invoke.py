@@ -9,7 +9,7 @@ from engine.cache import Result
 from engine.events import NodeFailed
 from engine.graph import GraphNode
 from engine.node import Node, Value
-from engine.ports import Blocked, Env, Hidden, Loose, Shown, adapted
+from engine.ports import Blocked, Env, Loose, Shown, adapted
 from engine.problems import NodeFailure
 from engine.steps import Lazy, Slots
 
@@ -33,8 +33,8 @@ def gather(node: GraphNode, results: Mapping[str, Result], hidden: Mapping[str, 
     lazy = []
     for value in node.node.inputs:
         name = value.name
-        if source := value.fact(Hidden):
-            lists[name] = [node.id if source.source == "UNIQUE_ID" else hidden.get(source.source)]
+        if value.hidden:
+            lists[name] = [node.id if value.hidden == "UNIQUE_ID" else hidden.get(value.hidden)]
         elif name in node.links:
             link = node.links[name]
             if value.lazy:
@@ -135,7 +135,7 @@ def described(node: Node[..., Any], arguments: Mapping[str, Any]) -> dict[str, s
     """What a call was given at its ports, in few words for each: shapes of tensors, short values."""
     words = {}
     for port in node.inputs:
-        if port.name not in arguments or port.fact(Hidden) is not None:
+        if port.name not in arguments or port.hidden:
             continue
         name, value = port.name, arguments[port.name]
         if node.maps_itself and isinstance(value, list) and len(value) == 1:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ from engine.steps import Need, NeedAll, Subgraph
 
 AT_ONCE = 32
 """Nodes of one run that may be under way together; more would only hold memory."""
+BREATH_S = 0.005
+"""Seconds after which a run of quick nodes lets others have the loop."""
 
 
 class Job:
@@ -71,7 +74,11 @@ class Job:
             for target in reversed(self.plan.targets):
                 self.frontier.keep(target)
                 self._demand(target)
+            breathed = time.monotonic()
             while not (self.cancelled and not self._under_way):
+                if (now := time.monotonic()) - breathed > BREATH_S:  # others share the loop
+                    await asyncio.sleep(0)
+                    breathed = now
                 while self.frontier.ready and self._has_room():
                     self._dispatch(self.frontier.ready.pop())
                 self.services.lane.start(*self._walks)  # together: how fast the lane is decides no batch
@@ -125,8 +132,7 @@ class Job:
         if self._loop is None:
             return
         if threading.get_ident() == self._thread:  # waking it would take a system call
-            self._loop.call_soon(self._todo.put_nowait, thunk)
-            return
+            return self._todo.put_nowait(thunk)
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._todo.put_nowait, thunk)
 

@@ -54,6 +54,12 @@ class Value:
                 return fact
         return None
 
+    @cached_property
+    def hidden(self) -> str | None:
+        """What of the job fills it ("PROMPT"), for a port that no workflow sets; asked for at every step."""
+        found = self.fact(Hidden)
+        return found.source if found else None
+
     def choices(self, env: Env) -> tuple[str, ...] | None:
         """The allowed values now, or None where any value of the type will do."""
         one_of = self.fact(OneOf)
@@ -189,7 +195,7 @@ def _inputs(
             given[p.name] = hints[p.name].__origin__
         else:
             inputs.append(_value(node_name, p.name, hints[p.name], p.default, doc))
-    if len({v.is_list for v in inputs if not v.fact(Hidden)}) > 1:
+    if len({v.is_list for v in inputs if not v.hidden}) > 1:
         raise DeclarationError(f"{node_name}: either all inputs are lists or none is")
     names = [v.name for v in inputs] + list(given)
     if doubled := {n for n in names if names.count(n) > 1}:

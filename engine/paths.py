@@ -10,7 +10,7 @@ from engine.problems import NodeFailure
 
 KNOWN_S = 1.0
 """Seconds for which a folder is taken to be where it was found; every job asks for it."""
-_RESOLVED: dict[Path, tuple[Path, float]] = {}
+_RESOLVED: dict[str, tuple[Path, float]] = {}
 
 
 def inside(folder: Path, name: str, follow: bool = True, root: Path | None = None) -> Path:
@@ -50,9 +50,11 @@ def _leads_on(path: str, root: str) -> bool:
 
 def resolved(folder: Path) -> Path:
     """A folder with its links followed, as it was `KNOWN_S` ago at most."""
-    here = folder.absolute()  # the working directory may be another
-    known, found = _RESOLVED.get(here, (here, 0.0))
+    here = str(folder)
+    if not here.startswith(os.sep):  # the working directory may be another
+        here = str(folder.absolute())
+    known, found = _RESOLVED.get(here, (folder, 0.0))
     if (now := time.monotonic()) - found > KNOWN_S or not found:
-        known = here.resolve()
+        known = folder.resolve()
         _RESOLVED[here] = known, now
     return known

@@ -1,7 +1,9 @@
 """The facts a node may state about a parameter, inside `Annotated[type, fact, ...]`."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 C = TypeVar("C", bound=type)
@@ -127,6 +129,15 @@ class Hidden:
     """Filled by the runner from the job (`PROMPT`, `EXTRA_PNGINFO`, `UNIQUE_ID`), never by a link."""
 
     source: str
+
+
+class Written(dict[str, Any]):
+    """JSON that hidden inputs get and many files of a run hold; nodes only read it."""
+
+    @cached_property
+    def text(self) -> str:
+        """As JSON: made once, as a run of many outputs would take the square of their number."""
+        return json.dumps(self)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ def expand_prefix(prefix: str, width: int, height: int, now: time.struct_time | 
 
     And `%date:yyyy-MM-dd%`, of the parts `yyyy yy MM M dd d hh h mm m ss s`, as the ecosystem's editor does.
     """
+    if "%" not in prefix:
+        return prefix
     now = now or time.localtime()
     values = {
         "width": f"{width}",

@@ -25,7 +25,7 @@ from engine.graph import GraphNode
 from engine.groups import LADDER
 from engine.node import REQUIRED
 from engine.plan import Plan
-from engine.ports import Env, Hidden, Hint
+from engine.ports import Env, Hint
 from engine.problems import NodeFailure
 from engine.trail import Note, Rungs
 
@@ -54,8 +54,17 @@ class Surroundings:
     @cached_property
     def digest(self) -> str:
         """Tells surroundings apart: 16 hex digits."""
-        facts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return blake3(json.dumps(facts, sort_keys=True).encode()).hexdigest(8)
+        return blake3(json.dumps(self._all, sort_keys=True).encode()).hexdigest(8)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """As a record has them: without what is as usual."""
+        usual = Surroundings({})
+        return {k: v for k, v in self._all.items() if k == "device" or v != getattr(usual, k)}
+
+    @property
+    def _all(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 class Record(BaseModel):
@@ -121,34 +130,30 @@ class Recorder:
         """Where this process computes; found out when the first node has run."""
         return surroundings(self._env[Devices] if Devices in self._env else Devices("cpu"))
 
-    def record(self, targets: Iterable[str], notes: Mapping[str, Note]) -> Record:
-        """The record of what some output nodes show.
+    def facts(self, targets: Iterable[str], notes: Mapping[str, Note]) -> dict[str, Any]:
+        """The record of what some output nodes show, as `Record.as_json`: every output of a run takes one.
 
         Args:
             notes: Of what they are made of, by key.
         """
         keys, ids, here = self._plan.keys, tuple(targets), self.surroundings
-        nodes = [self._plan.graph.nodes[id] for id in self._plan.graph.needed(ids)]
+        nodes = [self._plan.graph.nodes[id] for id in self._plan.graph.upstream(ids)]
         made_of = {n.id: keys[n.id] for n in nodes if not n.node.is_output}
         lasting = {id: key for id, key in made_of.items() if not key.startswith(PASSING)}
         known = {id: notes[key] for id, key in lasting.items() if key in notes}
         made = here.digest
-        return Record(
-            targets=ids,
-            keys=lasting,
-            results={id: n.digest for id, n in known.items() if n.digest},
-            rungs={id: n.rungs for id, n in known.items() if n.rungs is not None},
-            dtypes={id: n.dtype for id, n in known.items() if n.dtype},
-            elsewhere=tuple(id for id, n in known.items() if n.made != made),
-            files=dict(self._files(n.id for n in nodes)),
-            filled={n.id: found for n in nodes if (found := filled(n))},
-            seeds={n.id: found for n in nodes if (found := _seeds(n))},
-            versions=dict(here.versions),
-            device=here.device,
-            device_name=here.device_name,
-            threads=here.threads,
-            precision=here.precision,
-        )
+        facts: dict[str, Any] = {
+            "targets": list(ids),
+            "keys": lasting,
+            "results": {id: n.digest for id, n in known.items() if n.digest},
+            "rungs": {id: n.rungs for id, n in known.items() if n.rungs is not None},
+            "dtypes": {id: n.dtype for id, n in known.items() if n.dtype},
+            "elsewhere": [id for id, n in known.items() if n.made != made],
+            "files": dict(self._files(n.id for n in nodes)),
+            "filled": {n.id: found for n in nodes if (found := filled(n))},
+            "seeds": {n.id: found for n in nodes if (found := _seeds(n))},
+        }
+        return {k: v for k, v in facts.items() if v} | here.facts
 
     def _files(self, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
         if Files not in self._env:
@@ -172,7 +177,7 @@ def filled(node: GraphNode) -> dict[str, Any]:
         and value.name not in node.links
         and value.default is not REQUIRED
         and isinstance(value.default, bool | int | float | str)
-        and not value.fact(Hidden)
+        and not value.hidden
     }
 
 

@@ -111,7 +111,7 @@ def empty_image(*, width: Side = 512, height: Side = 512, batch_size: Count = 1,
         color: Red, green and blue as 0xRRGGBB.
     """
     rgb = torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255], dtype=torch.float32) / 255
-    return rgb.repeat(batch_size, height, width, 1)
+    return rgb.expand(batch_size, height, width, 3).contiguous()
 
 
 @node("ImageInvert", category="image", title="Invert Image")

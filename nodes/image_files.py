@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engine.files import Files
 from engine.node import node
-from engine.ports import Env, Given, Hidden, Hint, OneOf, Shown
+from engine.ports import Env, Given, Hidden, Hint, OneOf, Shown, Written
 from engine.prefixes import expand_prefix
 from engine.problems import NodeFailure, Wrong, nearest
 from engine.steps import Progress, Steps
@@ -222,7 +222,7 @@ def write_preview(files: Files, images: Tensor, texts: Mapping[str, str]) -> lis
 def workflow_texts(prompt: Json, extra: Json) -> dict[str, str]:
     """What a file says about its making, as JSON texts: `prompt`, and the keys of `extra` ("workflow")."""
     return {
-        key: json.dumps(value)
+        key: value.text if isinstance(value, Written) else json.dumps(value)
         for key, value in {"prompt": prompt, **(extra or {})}.items()
         if value is not None
     }

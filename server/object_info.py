@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from engine.literals import Choices
 from engine.node import REQUIRED, Node, Value
-from engine.ports import Env, Hidden, Hint, OneOf, Range
+from engine.ports import Env, Hint, OneOf, Range
 from engine.registry import Registry
 from server.comfy_classes import DEPRECATED, EDITOR_ONLY, EXPERIMENTAL, V3
 
@@ -22,7 +22,7 @@ def object_info(node: Node[..., Any], choices: Choices) -> dict[str, Any]:
     v3 = node.name in V3
     input: dict[str, dict[str, Any]] = {"required": {}}
     for value in node.inputs:
-        group = "hidden" if value.fact(Hidden) else "optional" if value.optional else "required"
+        group = "hidden" if value.hidden else "optional" if value.optional else "required"
         input.setdefault(group, {})[value.name] = _spec(value, choices, v3)
     info = {
         "input": input,
@@ -51,8 +51,8 @@ def _module(node: Node[..., Any]) -> str:
 
 def _spec(value: Value, choices: Choices, v3: bool) -> Any:
     """`[type, options]`; of choices in the older API, the list stands where the type would."""
-    if hidden := value.fact(Hidden):
-        return [hidden.source] if v3 else hidden.source
+    if value.hidden:
+        return [value.hidden] if v3 else value.hidden
     options = dict(_options(value))
     one_of = value.fact(OneOf)
     if one_of is None:

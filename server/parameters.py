@@ -7,7 +7,7 @@ from typing import Any
 from engine.graph import is_link
 from engine.literals import Choices
 from engine.node import REQUIRED, Node, Value
-from engine.ports import Env, Hidden, Hint, OneOf, Range
+from engine.ports import Env, Hint, OneOf, Range
 from engine.registry import Registry
 from engine.workflow import Workflow, WorkflowNode
 
@@ -97,7 +97,7 @@ def _of_node(
 ) -> Iterator[Parameter]:
     title = saved.title or node.title
     for value in node.inputs:
-        if value.kind not in TYPES or value.fact(Hidden) is not None:
+        if value.kind not in TYPES or value.hidden:
             continue
         literal = saved.inputs.get(value.name, value.default)
         if not is_link(literal) and literal is not REQUIRED and literal is not None:

@@ -5,7 +5,6 @@ from typing import Any
 
 from engine.editor import is_editor_form
 from engine.graph import is_link
-from engine.ports import Hidden
 from engine.problems import Problem, WorkflowError
 from engine.registry import Registry
 from engine.workflow import Workflow, from_json
@@ -81,5 +80,5 @@ def _free(workflow: Workflow, id: str, registry: Registry) -> list[str]:
     return [
         v.name
         for v in node.inputs
-        if v.is_widget and v.fact(Hidden) is None and not is_link(saved.inputs.get(v.name))
+        if v.is_widget and not v.hidden and not is_link(saved.inputs.get(v.name))
     ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -241,14 +242,15 @@ def _place(run: Run, id: str) -> Place:
 def _files(files: Files, outputs: Iterable[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
     """The output files for the row of a job: where each is by folder, never by absolute path."""
     for output in outputs:
-        path = Path(output["path"])
-        role = next(role for role in ("output", "temp") if path.is_relative_to(files.root(role)))
-        place = path.relative_to(files.root(role))
-        blake3, size = files.facts(path, output["sha256"])
+        path = output["path"]
+        roots = {role: str(files.root(role)).rstrip(os.sep) + os.sep for role in ("output", "temp")}
+        role, root = next((role, root) for role, root in roots.items() if path.startswith(root))
+        subfolder, filename = os.path.split(path.removeprefix(root))
+        blake3, size = files.facts(Path(path), output["sha256"])
         yield {
             "node_id": output["node"],
-            "filename": place.name,
-            "subfolder": "" if len(place.parts) == 1 else place.parent.as_posix(),
+            "filename": filename,
+            "subfolder": subfolder.replace(os.sep, "/"),
             "type": role,
             "sha256": output["sha256"],
             "blake3": blake3,

@@ -1,6 +1,7 @@
 """The disk tier: results that outlive the process; a table of actions, a folder of blobs."""
 
 import json
+import random
 import threading
 import time
 from dataclasses import dataclass
@@ -24,7 +25,9 @@ DROP_OLD_NOTES = (
 )
 TOUCH_SECONDS = 60.0
 NOTED_AT_ONCE = 1000
-NOTES_KEPT = 200_000
+"""Results not worth a blob after which their notes are written: the last of each node."""
+NOTES_KEPT, NOTES_OVER = 200_000, 20_000
+"""Notes that are kept at least, and about how many more before the oldest go: finding them takes long."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class DiskTier:
         self._blobs = Blobs(folder / "blobs")
         self._table = Table(folder / "actions.sqlite")
         self._lock = threading.RLock()
-        self._notes: list[tuple[object, ...]] = []
+        self._notes: dict[tuple[str, str], tuple[str, KeyParts, float, float]] = {}
+        self._noted = 0
 
     def close(self) -> None:
         """Close the table; results stay."""
@@ -97,14 +101,10 @@ class DiskTier:
         if key.startswith(PASSING):
             return
         blob, size = self._stored(result) if self.slow(result) else (None, 0)
-        text = _parts_json(parts, result.trail if blob else None)
-        row = (key, parts.class_type, parts.node_id, text, blob, size, result.cost, time.time())
         if blob is None:
-            with self._lock:
-                self._notes.append(row)
-                if len(self._notes) >= NOTED_AT_ONCE:
-                    self.flush()
-            return
+            return self._note(key, parts, result.cost)
+        text = _parts_json(parts, result.trail)
+        row = (key, parts.class_type, parts.node_id, text, blob, size, result.cost, time.time())
         before = self._blob(key)
         if not self._table.write(PUT, *row):
             self._remove_unused(blob)
@@ -112,12 +112,25 @@ class DiskTier:
             self._remove_unused(before)
         self._trim()
 
+    def _note(self, key: str, parts: KeyParts, cost: float) -> None:
+        """Remember a result that is not stored: the last one of its node explains the next miss."""
+        with self._lock:
+            self._notes[parts.class_type, parts.node_id] = key, parts, cost, time.time()
+            self._noted += 1
+            if self._noted >= NOTED_AT_ONCE:
+                self.flush()
+
     def flush(self) -> None:
         """Write the rows of results that were not worth a blob; they only explain later misses."""
         with self._lock:
-            rows, self._notes = self._notes, []
+            notes, self._notes, self._noted = self._notes, {}, 0
+        rows: list[tuple[object, ...]] = [
+            (key, parts.class_type, parts.node_id, _parts_json(parts), None, 0, cost, used)
+            for key, parts, cost, used in notes.values()
+        ]
         if rows:
-            self._table.write_all([(PUT, rows), (DROP_OLD_NOTES, [(NOTES_KEPT,)])])
+            trims = random.random() < len(rows) / NOTES_OVER
+            self._table.write_all([(PUT, rows), (DROP_OLD_NOTES, [(NOTES_KEPT,)] if trims else [])])
 
     def last_parts(self, class_type: str, node_id: str) -> KeyParts | None:
         """The key parts of the last result of this node, to explain what changed since."""
@@ -171,7 +184,7 @@ class DiskTier:
     def clear(self) -> None:
         """Remove all results; remembered file hashes stay."""
         with self._lock:
-            self._notes = []
+            self._notes = {}
         self._table.write("DELETE FROM actions")
         self._blobs.sweep(())
 
@@ -211,6 +224,6 @@ class DiskTier:
                 return
 
 
-def _parts_json(parts: KeyParts, trail: Trail | None) -> str:
+def _parts_json(parts: KeyParts, trail: Trail | None = None) -> str:
     said = {"literals": dict(parts.literals), "links": dict(parts.links), "other": parts.other}
     return json.dumps(said | ({"trail": trail.as_json()} if trail else {}))

@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS actions (
     key TEXT PRIMARY KEY, class TEXT NOT NULL, node TEXT NOT NULL, parts TEXT NOT NULL,
     blob TEXT, size INTEGER NOT NULL, cost REAL NOT NULL, used REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS actions_used ON actions (used) WHERE blob IS NOT NULL;
-CREATE INDEX IF NOT EXISTS actions_noted ON actions (used) WHERE blob IS NULL;
+CREATE INDEX IF NOT EXISTS actions_noted ON actions (used, blob) WHERE blob IS NULL;
 CREATE INDEX IF NOT EXISTS actions_node ON actions (class, node, used);
 CREATE INDEX IF NOT EXISTS actions_blob ON actions (blob) WHERE blob IS NOT NULL;
 CREATE TABLE IF NOT EXISTS files (

@@ -9,7 +9,7 @@ from rich.table import Table
 from engine.cli.say import line, people
 from engine.config import make_env, open_tiers, read_settings
 from engine.node import REQUIRED, Node, Value
-from engine.ports import Env, Hidden, Range
+from engine.ports import Env, Range
 from engine.problems import Problem, WorkflowError, nearest
 from engine.registry import installed
 
@@ -59,7 +59,7 @@ def described(node: Node[..., Any], env: Env) -> dict[str, Any]:
         "category": node.category,
         "description": node.doc,
         "output_node": node.is_output,
-        "inputs": [_described(v, env) for v in node.inputs if not v.fact(Hidden)],
+        "inputs": [_described(v, env) for v in node.inputs if not v.hidden],
         "outputs": [{"name": v.name, "type": v.kind, "is_list": v.is_list} for v in node.outputs],
     }
 
@@ -81,7 +81,7 @@ def _show(node: Node[..., Any], env: Env) -> None:
     people.print(f"[bold]{node.name}[/]  [dim]{node.category}[/]\n{escape(node.doc)}\n")
     table = Table("input", "type", "default", "allowed", "", box=None, header_style="bold")
     for value in node.inputs:
-        if value.fact(Hidden):
+        if value.hidden:
             continue
         facts = _described(value, env)
         allowed = f"{facts['min']:g} … {facts['max']:g}" if "min" in facts else ""

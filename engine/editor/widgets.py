@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from engine.editor.saved import SavedGraph, SavedNode, Slot
 from engine.node import REQUIRED, Node, Value
-from engine.ports import Hidden, Hint, OneOf
+from engine.ports import Hint, OneOf
 
 Classes: TypeAlias = Mapping[str, Node[..., Any]]
 CONTROLS = ("fixed", "increment", "decrement", "randomize", "increment-wrap")
@@ -32,7 +32,7 @@ class Widget:
 
 def visible(node: Node[..., Any]) -> list[Value]:
     """The inputs in the order of an editor: those that are needed first."""
-    shown = [value for value in node.inputs if value.fact(Hidden) is None]
+    shown = [value for value in node.inputs if not value.hidden]
     return sorted(shown, key=lambda value: value.optional)
 
 

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from engine.files import Files
 from engine.lane import Stopped
-from engine.ports import Blocked
+from engine.ports import Blocked, Written
 from engine.problems import NodeFailure
 from engine.running import Running
 from engine.steps import Await, Lazy, NeedAll, Slots, Steps, Subgraph
@@ -99,7 +99,7 @@ class Calls:
     def _source(self, source: str, found: Any) -> Any:
         if source == "DYNPROMPT":
             return DynamicPrompt(self._running.nodes)
-        return found[0] if found else None
+        return _plain(found[0]) if found else None
 
     def _list(self, name: str, values: Sequence[Any]) -> Sequence[Any]:
         """The values as the method knows them: plain ones of our classes, links where it wants links."""
@@ -189,3 +189,10 @@ def _awaited(coroutines: list[Any]) -> Steps[list[Any]]:
         return found
     finally:
         future.cancel()
+
+
+def _plain(hidden: Any) -> Any:
+    """A hidden value as packs may change it."""
+    if not isinstance(hidden, dict):
+        return hidden
+    return {k: dict(v) if isinstance(v, Written) else v for k, v in hidden.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from engine.node import REQUIRED, Node, Value
-from engine.ports import Blocked, Env, Hidden, Range, Shown, adapted
+from engine.ports import Blocked, Env, Range, Shown, adapted
 from engine.registry import Registry
 from engine.steps import Lazy, Steps, run_alone
 
@@ -23,8 +23,8 @@ class NativeNode:
         """The inputs by category."""
         found: dict[str, dict[str, Any]] = {"required": {}}
         for value in cls.NODE.inputs:
-            if hidden := value.fact(Hidden):
-                found.setdefault("hidden", {})[value.name] = hidden.source
+            if value.hidden:
+                found.setdefault("hidden", {})[value.name] = value.hidden
             else:
                 category = "optional" if value.optional else "required"
                 found.setdefault(category, {})[value.name] = _spec(value, cls.ENV)
@@ -33,12 +33,12 @@ class NativeNode:
     def run(self, *values: Any, **named: Any) -> Any:
         """Run the node outside a workflow, alone: values in the order of its inputs, or by name."""
         node = self.NODE
-        ports = [v for v in node.inputs if not v.fact(Hidden)]
+        ports = [v for v in node.inputs if not v.hidden]
         given = dict(zip((v.name for v in ports), values, strict=False)) | named
         for value in node.inputs:
             if value.name in given:
                 given[value.name] = _taken(value, given[value.name])
-            elif value.default is REQUIRED and not value.fact(Hidden):
+            elif value.default is REQUIRED and not value.hidden:
                 raise TypeError(f"{node.name} needs {value.name}")
         given |= {name: self.ENV[kind] for name, kind in node.given.items()}
         made: Any = node.fn(**given)

@@ -45,6 +45,7 @@ def test_a_picture_says_what_made_it(tmp_path: Path) -> None:
     assert set(made["results"]) == {"1", "2"}
     assert made["device"] == "cpu"
     assert {"latentgraph", "torch"} <= made["versions"].keys()
+    assert Record(**made).as_json() == made
 
 
 def test_the_same_made_elsewhere_has_the_same_bytes(tmp_path: Path) -> None:

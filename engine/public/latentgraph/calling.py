@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.node import REQUIRED, Node, Value
-from engine.ports import Env, Hidden, OneOf, Range
+from engine.ports import Env, OneOf, Range
 from engine.problems import nearest
 
 MOST_CHOICES = 40
@@ -45,7 +45,7 @@ def function_of(node: Node[..., Any], add: Callable[..., Any]) -> Callable[..., 
 
 def ports_of(node: Node[..., Any]) -> list[Value]:
     """The inputs that a workflow may give."""
-    return [v for v in node.inputs if v.fact(Hidden) is None]
+    return [v for v in node.inputs if not v.hidden]
 
 
 def signature(node: Node[..., Any]) -> inspect.Signature:
