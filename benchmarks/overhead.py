@@ -1,4 +1,4 @@
-"""What the engine costs per node: chains and trees of cheap nodes, beside NetworkX and Dask."""
+"""What the engine costs per node: chains, trees and rows of outputs, beside NetworkX and Dask."""
 
 import argparse
 import json
@@ -14,16 +14,18 @@ from typing import Any
 from machine import described, exponent, table
 
 SIZES = (10, 100, 1_000, 10_000)
-SHAPES = ("chain", "tree")
+SHAPES = ("chain", "tree", "outputs")
 KINDS = ("ours", "networkx", "dask")
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = CLOCKS[os.environ.get("CLOCK", "wall")]
 
 
 def edges(shape: str, n: int) -> list[tuple[int, ...]]:
-    """For each of n nodes the nodes that it adds up: a chain, or a tree whose widest row is half of it."""
+    """For each of n nodes the nodes that it adds up: a chain, a tree (widest row: half) or pairs."""
     if shape == "chain":
         return [(i - 1,) if i else () for i in range(n)]
+    if shape == "outputs":
+        return [(i - n // 2,) if i >= n // 2 else () for i in range(n)]
     leaves = (n + 1) // 2
     below = [(2 * (i - leaves), 2 * (i - leaves) + 1) for i in range(n)]
     return [tuple(j for j in near if 0 <= j < i) if i >= leaves else () for i, near in enumerate(below)]
@@ -44,10 +46,11 @@ def ours(shape: str, n: int) -> dict[str, float]:
     from engine.cache.memory import MemoryTier
     from engine.node import node
     from engine.plan import make_plan
-    from engine.ports import Env
+    from engine.ports import Env, Written
     from engine.registry import Registry
     from engine.runner import Engine
     from engine.workflow import from_json
+    from nodes.image_files import ExtraInfo, Prompt
 
     @node("Add", category="benchmark")
     def add(*, a: int = 0, b: int = 0) -> int:
@@ -59,16 +62,22 @@ def ours(shape: str, n: int) -> dict[str, float]:
         """Take the result."""
         return a
 
+    @node("Told", category="benchmark", is_output=True)
+    def told(*, a: int, b: int = 0, prompt: Prompt = None, extra_pnginfo: ExtraInfo = None) -> int:
+        """Take a result, and how it was made as it would be written into a file."""
+        assert isinstance(prompt, Written)
+        return a + b + len(prompt.text) + len(json.dumps(extra_pnginfo))
+
     value: dict[str, Any] = {
         str(i): {
-            "class_type": "Add",
+            "class_type": "Told" if near and shape == "outputs" else "Add",
             "inputs": {"a": i, "b": 0} | {k: [str(j), 0] for k, j in zip("ab", near, strict=False)},
         }
         for i, near in enumerate(edges(shape, n - 1))
     }
     value["out"] = {"class_type": "Out", "inputs": {"a": [str(n - 2), 0]}}
     before = peak_mb()
-    tiers, registry, env = Tiers([MemoryTier(2**30)]), Registry().with_nodes(add, out), Env()
+    tiers, registry, env = Tiers([MemoryTier(2**30)]), Registry().with_nodes(add, out, told), Env()
     workflow = from_json(value)
     plan_s, plan = timed(lambda: make_plan(workflow, registry, env, tiers))
     with Engine(registry, env, tiers) as engine:

@@ -78,7 +78,5 @@ def _free(workflow: Workflow, id: str, registry: Registry) -> list[str]:
     if node is None:
         return [port for port, value in saved.inputs.items() if not is_link(value)]
     return [
-        v.name
-        for v in node.inputs
-        if v.is_widget and not v.hidden and not is_link(saved.inputs.get(v.name))
+        v.name for v in node.inputs if v.is_widget and not v.hidden and not is_link(saved.inputs.get(v.name))
     ]

@@ -9,7 +9,7 @@ class Turn:
     """Keeps what is told until its turn has come; lives on one thread."""
 
     def __init__(self) -> None:
-        self._kept: list[Callable[[], None]] | None = []
+        self._kept: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = []
 
     def of(self, tell: Callable[..., None]) -> Callable[..., None]:
         """The same, in its turn."""
@@ -18,11 +18,11 @@ class Turn:
     def come(self) -> None:
         """Tell what was kept; from now on, all at once."""
         kept, self._kept = self._kept or [], None
-        for tell in kept:
-            tell()
+        for tell, what in kept:
+            tell(*what)
 
     def _tell(self, tell: Callable[..., None], *what: Any) -> None:
         if self._kept is None:
             tell(*what)
         else:
-            self._kept.append(partial(tell, *what))
+            self._kept.append((tell, what))

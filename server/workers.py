@@ -182,7 +182,7 @@ class Workers:
     def _message(self, message: Message) -> None:
         if message.type == "preview":
             return self._preview(message)
-        self._in_turn(message.job_id, lambda: self._pass_on(message), wait=TOGETHER_S)
+        self._in_turn(message.job_id, partial(self._pass_on, message), wait=TOGETHER_S)
 
     def _taken(self, job: Job) -> None:
         remaining = self._queue.remaining  # as it is now
@@ -230,7 +230,7 @@ class Workers:
 
     def _in_turn(self, job_id: str, thunk: Callable[[], None], last: bool = False, wait: float = 0.0) -> None:
         """Do something on the loop's thread after what the job told before, pictures included."""
-        if self._behind[job_id] > 0 or (last and job_id in self._estimating):
+        if self._behind.get(job_id, 0) > 0 or (last and job_id in self._estimating):
             self._on_encoder(job_id, lambda: thunk)
         else:
             self._later(thunk, wait)

@@ -1,6 +1,7 @@
 """What an output says of how it was made: enough to tell why two differ, never the time or place."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from engine.cache import Tier, Tiers
 from engine.cache.disk import DiskTier
 from engine.devices import Devices
 from engine.files import Files
+from engine.node import node
 from engine.ports import Env
 from engine.record import Record, surroundings
 from engine.registry import Registry, installed
 from engine.runner import Engine
 from engine.workflow import from_json
+from nodes.image_files import ExtraInfo, Prompt, workflow_texts
 
 GRAPH: dict[str, Any] = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "in.png"}},
@@ -131,3 +134,22 @@ def test_rungs_that_no_run_has_are_refused(rungs: Any) -> None:
 def test_a_record_is_read_as_it_was_written(world: World) -> None:
     made = world.run({"1": n("Value", value=1), "2": n("Show", value=["1", 0])}).record()
     assert Record.model_validate(json.loads(json.dumps(made.as_json()))) == made
+
+
+def test_many_outputs_take_the_workflows_text_from_one_place() -> None:
+    seen: list[Any] = []
+
+    @node("Listens", category="toys", is_output=True)
+    def listens(*, number: int, prompt: Prompt = None, extra_pnginfo: ExtraInfo = None) -> None:
+        """Note what hidden inputs give."""
+        seen.append((prompt, extra_pnginfo["workflow"], extra_pnginfo["latentgraph"]["targets"], number))
+
+    saved = {str(i): {"class_type": "Listens", "inputs": {"number": i}} for i in range(5)}
+    with Engine(Registry().with_nodes(listens), Env(), Tiers(())) as engine:
+        plan = engine.plan(from_json(saved))
+        engine.run(replace(plan, extra={"workflow": {"nodes": []}}))
+    assert [(targets, number) for *_, targets, number in seen] == [([str(i)], i) for i in range(5)]
+    assert len({id(prompt) for prompt, *_ in seen}) == len({id(drawn) for _, drawn, *_ in seen}) == 1
+    texts = workflow_texts(*seen[0][:2])
+    assert (json.loads(texts["prompt"]), texts["nodes"]) == (saved, "[]")
+    assert workflow_texts(*seen[1][:2])["prompt"] is texts["prompt"]

@@ -1,5 +1,6 @@
 """Runs: order, twins, lists, lazy inputs, blockers, errors, cancellation; whatever the lanes."""
 
+import asyncio
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -378,8 +379,6 @@ def test_cancelling_ends_nodes_that_wait_for_others(world: World) -> None:
 
 
 def test_a_job_cancelled_before_it_runs_does_nothing(world: World) -> None:
-    import asyncio
-
     job = world.engine.start(world.plan({"1": n("Value"), "2": n("Show", value=["1", 0])}))
     job.cancel()
     assert asyncio.run(world.engine.finish(job)).status == "cancelled"
@@ -395,3 +394,19 @@ def test_a_run_whose_listener_breaks_leaves_the_engine_usable(world: World) -> N
     with pytest.raises(ZeroDivisionError):
         world.engine.run(world.plan({"1": n("Endless"), "2": n("Show", value=["1", 0])}), broken)
     one(world, {"1": n("AddInSteps", plus=1), "2": n("Show", value=["1", 0])})
+
+
+def test_a_long_run_of_quick_nodes_lets_others_have_the_loop(world: World) -> None:
+    graph = {"0": n("Add")} | {str(i): n("Add", a=[str(i - 1), 0], plus=1) for i in range(1, 2_000)}
+    job = world.engine.start(world.plan(graph | {"out": n("Show", value=["1999", 0])}))
+    turns = []
+
+    async def play() -> Run:
+        running = asyncio.create_task(world.engine.finish(job))
+        while not running.done():
+            turns.append(len(job.executed))
+            await asyncio.sleep(0)
+        return running.result()
+
+    assert asyncio.run(play()).status == "success"
+    assert len({done for done in turns if 0 < done < 2_000}) > 5

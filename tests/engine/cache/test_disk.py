@@ -1,5 +1,6 @@
 """The disk tier: outlives processes, damage, other writers, a full disk; stays within its budget."""
 
+import contextlib
 import errno
 import logging
 import multiprocessing
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import World, n
 
-from engine.cache import KeyParts, Result
+from engine.cache import KeyParts, Result, disk
 from engine.cache.disk import DiskTier
 
 PARTS = KeyParts("Toy", "1", {"a": "1"}, {"b": ("k", 0)}, "version 1")
@@ -170,6 +172,39 @@ def test_a_quick_result_is_noted_but_not_stored(tmp_path: Path) -> None:
     assert cache.last_parts("Toy", "1") == PARTS
     assert blobs(tmp_path) == []
     cache.close()
+
+
+def test_of_quick_results_the_last_of_each_node_is_noted(tmp_path: Path) -> None:
+    cache = tier(tmp_path)
+    for i in range(2_500):
+        parts = replace(PARTS, node_id=str(i % 5), literals={"a": str(i)})
+        cache.put(f"k{i}", Result(([1],), {}, 0.001), parts)
+    again = tier(tmp_path)  # written without being asked for
+    assert 0 < len(rows(tmp_path)) <= 10
+    assert again.last_parts("Toy", "4").literals == {"a": "1999"}  # type: ignore[union-attr]
+    assert cache.last_parts("Toy", "4").literals == {"a": "2499"}  # type: ignore[union-attr]
+    again.close()
+    cache.close()
+
+
+def test_old_notes_go_and_results_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "NOTES_KEPT", 20)
+    monkeypatch.setattr(disk, "NOTES_OVER", 1)
+    cache = tier(tmp_path)
+    cache.put("kept", result(), PARTS)
+    for i in range(100):
+        cache.put(f"k{i}", Result(([1],), {}, 0.001), replace(PARTS, node_id=str(i)))
+    cache.flush()
+    left = {key for key, blob in rows(tmp_path) if not blob}
+    assert {f"k{i}" for i in range(80, 100)} <= left
+    assert len(left) < 40
+    assert cache.get("kept") == result()
+    cache.close()
+
+
+def rows(folder: Path) -> list[tuple[str, str | None]]:
+    with contextlib.closing(sqlite3.connect(folder / "actions.sqlite")) as db:
+        return db.execute("SELECT key, blob FROM actions").fetchall()
 
 
 def test_a_full_disk_costs_the_cache_and_not_the_job(
