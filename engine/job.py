@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,7 +59,10 @@ class Job:
         self._attempts: dict[Attempt, None] = {}
         self._asks = Asks(self.frontier, self.cast, services.lane, self._demand)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._todo: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        self._todo: deque[Callable[[], None]] = deque()
+        self._woken: asyncio.Future[None] | None = None
+        """What `run` waits for while there is nothing to do."""
+        self._breathed = time.monotonic()
         self._told = Told(self._complete, self._attempt_failed, self._progressed, self._asked, self._blocked)
         found = Found(
             self._share, self._missed, self._again, self.frontier.ready.append, self._later, self._is_still
@@ -74,28 +78,37 @@ class Job:
             for target in reversed(self.plan.targets):
                 self.frontier.keep(target)
                 self._demand(target)
-            breathed = time.monotonic()
             while not (self.cancelled and not self._under_way):
-                if (now := time.monotonic()) - breathed > BREATH_S:  # others share the loop
-                    await asyncio.sleep(0)
-                    breathed = now
                 while self.frontier.ready and self._has_room():
                     self._dispatch(self.frontier.ready.pop())
                 self.services.lane.start(*self._walks)  # together: how fast the lane is decides no batch
                 self._walks.clear()
-                if self._todo.empty() and not self.frontier.ready:
+                if not self._todo and not self.frontier.ready:
                     if not self.frontier.pending and not self._under_way:
                         break
                     if self._is_still() and not self._elsewhere.may_land():
                         if not self._elsewhere.insist():
                             self._report_knot()
                         continue
-                (await self._todo.get())()
+                (await self._next())()
             if self._elsewhere.background:
                 await asyncio.wait(self._elsewhere.background)
         finally:
             self.ended = True
             self._stop_attempts()
+
+    async def _next(self) -> Callable[[], None]:
+        """What is to be done next, once there is anything."""
+        assert self._loop
+        if not self._todo:
+            self._woken = self._loop.create_future()
+            await self._woken
+        elif time.monotonic() - self._breathed > BREATH_S:  # others share the loop
+            await asyncio.sleep(0)
+        else:
+            return self._todo.popleft()
+        self._breathed = time.monotonic()
+        return self._todo.popleft()
 
     def cancel(self) -> None:
         """Stop at the next step of every node; may be called from any thread, more than once."""
@@ -120,7 +133,7 @@ class Job:
         """Whether nothing moves: all that is under way waits for nodes of this run, or for other jobs."""
         if not all(a.idle for a in reversed(self._attempts)):
             return False
-        return not (self.cancelled or self._elsewhere.coming or self.frontier.ready or not self._todo.empty())
+        return not (self.cancelled or self._elsewhere.coming or self.frontier.ready or self._todo)
 
     def _stop_attempts(self) -> None:
         for attempt in self._attempts:
@@ -132,9 +145,14 @@ class Job:
         if self._loop is None:
             return
         if threading.get_ident() == self._thread:  # waking it would take a system call
-            return self._todo.put_nowait(thunk)
+            return self._do(thunk)
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._todo.put_nowait, thunk)
+            self._loop.call_soon_threadsafe(self._do, thunk)
+
+    def _do(self, thunk: Callable[[], None]) -> None:
+        self._todo.append(thunk)
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
 
     def _report_knot(self) -> None:
         """Nodes that were added while running depend on themselves."""
