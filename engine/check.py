@@ -11,7 +11,7 @@ from engine.graph import Graph, GraphNode, Link
 from engine.literals import Choices, coerce
 from engine.node import Value
 from engine.ports import Env, Loose, OneOf
-from engine.problems import NodeFailure, Problem, Wrong, nearest
+from engine.problems import Near, NodeFailure, Problem, Wrong
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,10 @@ def _reach(graph: Graph, targets: Iterable[str]) -> Iterator[str]:
 
 
 def _unknown_targets(graph: Graph, wanted: Iterable[str]) -> Iterator[Problem]:
+    near = Near()
     for id in wanted:
         if id not in graph.workflow.nodes and id not in graph.nodes:
-            hint = nearest(id, graph.nodes) or "name an output node by its id"
+            hint = near.to(id, graph.nodes) or "name an output node by its id"
             yield Problem("bad_setting", f"there is no node {id!r} to run", hint=hint)
 
 
@@ -120,7 +121,7 @@ def check_node(
             continue
         if name in node.links:
             if node.links[name].node_id not in missing:
-                _check_link(graph, node, value, wrong)
+                _check_link(graph, node, value, choices.near, wrong)
         elif name in node.literals:
             found = coerce(value, node.literals[name], choices, own=name in checked_by_node)
             if isinstance(found, Wrong):
@@ -136,7 +137,7 @@ def check_node(
             )
     checked = GraphNode(node.id, node.node, literals, node.links, node.title)
     bad = {p.input for p in problems}
-    problems += [p for p in _own_check(graph, checked, env, bad) if p.input not in bad]
+    problems += [p for p in _own_check(graph, checked, env, bad, choices.near) if p.input not in bad]
     return checked, problems
 
 
@@ -148,13 +149,11 @@ def _file_value(value: Value, literal: Any) -> str:
 def _missing_hint(graph: Graph, value: Value) -> str:
     if value.is_widget:
         return "set it in the workflow or with --set"
-    makers = [n.id for n in graph.nodes.values() if any(matches(o.kind, value.kind) for o in n.node.outputs)]
-    return (
-        f"link an output of this type, e.g. of node {makers[0]}" if makers else "link an output of this type"
-    )
+    maker = next((id for kind, id in graph.makers.items() if matches(kind, value.kind)), None)
+    return "link an output of this type" + (f", e.g. of node {maker}" if maker is not None else "")
 
 
-def _check_link(graph: Graph, node: GraphNode, value: Value, wrong: Callable[..., None]) -> None:
+def _check_link(graph: Graph, node: GraphNode, value: Value, near: Near, wrong: Callable[..., None]) -> None:
     link = node.links[value.name]
     source = graph.nodes.get(link.node_id)
     if source is None:
@@ -162,7 +161,7 @@ def _check_link(graph: Graph, node: GraphNode, value: Value, wrong: Callable[...
             "bad_linked_input",
             value.name,
             f"links to node {link.node_id!r}, which is not in the workflow",
-            nearest(link.node_id, graph.nodes),
+            near.to(link.node_id, graph.nodes),
         )
     elif link.slot >= len(source.node.outputs):
         outputs = ", ".join(f"{i} {o.name}" for i, o in enumerate(source.node.outputs)) or "none"
@@ -208,7 +207,7 @@ def matches(given: Any, wanted: Any) -> bool:
     return "*" in (given, wanted) or bool(set(given.split(",")) & set(wanted.split(",")))
 
 
-def _own_check(graph: Graph, node: GraphNode, env: Env, bad: set[str]) -> Iterator[Problem]:
+def _own_check(graph: Graph, node: GraphNode, env: Env, bad: set[str], near: Near) -> Iterator[Problem]:
     if node.node.check is None or (bad and _takes_all(node.node.check)):
         return
     types = {p: t for p, link in node.links.items() if (t := _given_type(graph, link)) is not None}
@@ -224,7 +223,8 @@ def _own_check(graph: Graph, node: GraphNode, env: Env, bad: set[str]) -> Iterat
         port = node.node.input(w.port)
         value = _file_value(port, node.literals.get(w.port)) if port else ""
         code = "value_not_in_list" if value else w.code
-        yield Problem(code, w.message, node.id, node.node.name, w.port, w.hint, value)
+        hint = (near.by(w.look) if w.look else "") or w.hint
+        yield Problem(code, w.message, node.id, node.node.name, w.port, hint, value)
 
 
 def _given_type(graph: Graph, link: Link) -> Any:

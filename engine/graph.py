@@ -9,7 +9,7 @@ import networkx as nx
 
 from engine.node import Node
 from engine.order import sources_first
-from engine.problems import NodeFailure, Problem, nearest
+from engine.problems import Near, NodeFailure, Problem
 from engine.registry import Registry
 from engine.workflow import Workflow
 
@@ -79,6 +79,15 @@ class Graph:
         return sorted(wanted, key=self._places.__getitem__)
 
     @cached_property
+    def makers(self) -> dict[str, str]:
+        """By type, the first node that gives it."""
+        found: dict[str, str] = {}
+        for node in self.nodes.values():
+            for output in node.node.outputs:
+                found.setdefault(output.kind, node.id)
+        return found
+
+    @cached_property
     def _places(self) -> dict[str, int]:
         return {id: place for place, id in enumerate(self.dag)}
 
@@ -97,10 +106,13 @@ def bind(workflow: Workflow, registry: Registry) -> Graph:
     problems: list[Problem] = []
     dag: nx.DiGraph[str] = nx.DiGraph()
     dag.add_nodes_from(workflow.nodes)
+    near, hints = Near(), dict[str, str]()
     for id, saved in workflow.nodes.items():
         declared = registry.nodes.get(saved.class_type)
         if declared is None:
-            hint = nearest(saved.class_type, registry.nodes)
+            if saved.class_type not in hints:  # of a pack that is missing, many nodes are
+                hints[saved.class_type] = near.to(saved.class_type, registry.nodes)
+            hint = hints[saved.class_type]
             problems.append(
                 Problem(
                     "missing_node_type",

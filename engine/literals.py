@@ -1,19 +1,25 @@
 """Literals of a workflow as their ports have them: coerced, within range, one of the choices."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
 
+from engine.files import Files
 from engine.node import Value
 from engine.ports import Env, Loose, OneOf, Range
-from engine.problems import Wrong, nearest
+from engine.problems import Near, NodeFailure, Wrong
 
 
 class Choices:
-    """The choices of run-time combos, each listed once however many nodes ask."""
+    """The choices of run-time combos, each listed once however many nodes ask.
+
+    Args:
+        near: Looks for what wrong names may mean.
+    """
 
     def __init__(self, env: Env) -> None:
-        self._env = env
+        self._env, self.near = env, Near()
         self._known: dict[Callable[[Env], Any], tuple[str, ...]] = {}
 
     def of(self, one_of: OneOf) -> tuple[str, ...]:
@@ -21,6 +27,12 @@ class Choices:
         if one_of.options not in self._known:
             self._known[one_of.options] = tuple(one_of.options(self._env))
         return self._known[one_of.options]
+
+    def has_file(self, role: str, name: str) -> bool:
+        """Whether a file of this name is there; listing thousands takes a tenth of a second."""
+        with contextlib.suppress(NodeFailure, OSError):
+            return Files in self._env and bool(self._env[Files].find(role, name))
+        return False
 
 
 def coerce(value: Value, literal: Any, choices: Choices, own: bool = False) -> Any | Wrong:
@@ -37,9 +49,11 @@ def coerce(value: Value, literal: Any, choices: Choices, own: bool = False) -> A
         )
     one_of = value.fact(OneOf)
     if one_of:
-        found = _chosen(value, literal, choices.of(one_of), one_of.role)
-        deferred = own and one_of.role and isinstance(literal, str) and isinstance(found, Wrong)
-        return literal if deferred else found
+        decides = own and one_of.role and isinstance(literal, str)
+        if decides and choices.has_file(one_of.role or "", literal):
+            return literal
+        found = _chosen(value, literal, choices, one_of)
+        return literal if decides and isinstance(found, Wrong) else found
     if value.kind == "COMBO":  # choices that only the node knows
         return literal
     coerced = _coerced(value.kind, literal)
@@ -80,7 +94,8 @@ def _coerced(kind: str, literal: Any) -> Any:
     return number if isinstance(number, int) or math.isfinite(number) else None
 
 
-def _chosen(value: Value, literal: Any, choices: tuple[str, ...], role: str | None) -> Any | Wrong:
+def _chosen(value: Value, literal: Any, known: Choices, one_of: OneOf) -> Any | Wrong:
+    choices, role = known.of(one_of), one_of.role
     if literal in choices:
         return literal
     text = str(literal)
@@ -100,5 +115,5 @@ def _chosen(value: Value, literal: Any, choices: tuple[str, ...], role: str | No
             value.name, f"no file {text!r}: there is none{where}", f"put it{where}", "value_not_in_list"
         )
     shown = ", ".join(map(repr, choices[:8])) + (f" … ({len(choices)} in all)" if len(choices) > 8 else "")
-    hint = nearest(text, map(str, choices)) or f"choose one of {shown}"
+    hint = known.near.to(text, map(str, choices)) or f"choose one of {shown}"
     return Wrong(value.name, f"{text!r} is not one of the choices{where}", hint, "value_not_in_list")

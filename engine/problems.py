@@ -1,18 +1,26 @@
 """What can be wrong with a workflow, as values; and the error that says which node failed."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+
+MOST_LOOKED_FOR = 50
+"""Wrong names of one check for which a near one is looked for, in a millisecond to half a second each."""
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """What a node's own check finds: the port, what is wrong with it, what to do about it."""
+    """What a node's own check finds: the port, what is wrong with it, what to do about it.
+
+    Args:
+        look: Finds a better hint, in a while; called for the first mistakes of a workflow only.
+    """
 
     port: str
     message: str
     hint: str = ""
     code: str = "custom_validation_failed"
+    look: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,22 @@ class NodeFailure(Exception):
     def __init__(self, message: str, hint: str = "") -> None:
         self.message, self.hint = message, hint
         super().__init__(message + (f"; {hint}" if hint else ""))
+
+
+class Near:
+    """Looks for what the first wrong names of a check may mean: as many may be wrong as there are nodes."""
+
+    def __init__(self) -> None:
+        self._left = MOST_LOOKED_FOR
+
+    def to(self, name: str, known: Iterable[str]) -> str:
+        """As `nearest`; "" for all but the first."""
+        return self.by(lambda: nearest(name, known))
+
+    def by(self, look: Callable[[], str]) -> str:
+        """What some search gives; "" for all but the first."""
+        self._left -= 1
+        return look() if self._left >= 0 else ""
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> str:

@@ -50,9 +50,12 @@ def _image_missing(*, image: str, files: Files) -> Iterator[Wrong]:
     try:
         files.find(role, name)
     except NodeFailure as failure:
-        near = nearest(name, files.names(role, _SUFFIXES))
         yield Wrong(
-            "image", failure.message, near or f"put it in the {role} folder", code="value_not_in_list"
+            "image",
+            failure.message,
+            f"put it in the {role} folder",
+            "value_not_in_list",
+            lambda: nearest(name, files.names(role, _SUFFIXES)),
         )
 
 

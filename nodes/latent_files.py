@@ -59,8 +59,10 @@ def _latent_missing(*, latent: str, files: Files) -> Iterator[Wrong]:
     try:
         files.find("input", latent)
     except NodeFailure as failure:
-        near = nearest(latent, files.names("input", (".latent",)))
-        yield Wrong("latent", failure.message, near or "put it in the input folder", code="value_not_in_list")
+        hint, code = "put it in the input folder", "value_not_in_list"
+        yield Wrong(
+            "latent", failure.message, hint, code, lambda: nearest(latent, files.names("input", (".latent",)))
+        )
 
 
 def _latent_digest(*, latent: str, files: Files) -> str:

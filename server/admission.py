@@ -72,7 +72,7 @@ def admit(
     wanted = tuple(t for t in graph.outputs if targets is None or t in targets)
     if missing := [p for p in graph.problems if p.code == "missing_node_type"]:
         others = check(graph, env, wanted).problems if wanted else ()
-        raise _inadmissible([*missing, *(p for p in others if p not in missing)], graph)
+        raise _inadmissible(dict.fromkeys((*missing, *others)), graph)
     if not wanted:
         raise _inadmissible([Problem("prompt_no_outputs", "no node of the prompt is an output to run")])
     checked = check(graph, env, wanted)

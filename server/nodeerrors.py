@@ -42,7 +42,7 @@ def node_errors(graph: Graph, problems: Iterable[Problem], outputs: Sequence[str
             spoilt = downstream(graph, [problem.node_id], MOST_DEPENDENT) if listed else ()
             entry = found[problem.node_id] = {
                 "errors": [],
-                "dependent_outputs": [o for o in outputs if o in spoilt],
+                "dependent_outputs": [o for o in outputs if o in spoilt] if listed else [],
                 "class_type": problem.class_type,
             }
         entry["errors"].append(_error(graph, problem))

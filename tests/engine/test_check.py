@@ -1,5 +1,6 @@
 """Checks: everything wrong at once, with the place, the code and what to do."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -9,9 +10,10 @@ from test_keys import WORLD
 from test_runner import chain
 from toys import REGISTRY, TOYS, World, n
 
+import engine.problems
 from engine.check import check
 from engine.graph import bind
-from engine.problems import Problem, WorkflowError
+from engine.problems import MOST_LOOKED_FOR, Problem, WorkflowError
 from engine.workflow import Workflow, WorkflowNode, from_json
 
 
@@ -243,3 +245,31 @@ def test_what_is_no_workflow_is_a_workflow_error(value: Any) -> None:
         from_json(value)
     except WorkflowError as error:
         assert error.problems  # noqa: PT017  (either outcome will do)
+
+
+def test_of_thousands_of_mistakes_all_are_told_and_near_names_are_looked_for_for_the_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def slow(name: str, known: Iterable[str], limit: int = 3) -> str:
+        looked.append(name)
+        return f"did you mean {next(iter(known))!r}?"
+
+    monkeypatch.setattr(engine.problems, "nearest", slow)
+    unknown = {f"u{i}": n(f"Valu{i % 200}") for i in range(400)}
+    links = {f"s{i}": n("Show", value=[f"gone{i}", 0]) for i in range(300)}
+    found = problems(world, unknown | links)
+    assert [p.code for p in found].count("missing_node_type") == 400
+    assert [p.code for p in found].count("bad_linked_input") == 300
+    assert len(looked) == 2 * MOST_LOOKED_FOR
+    hints = {p.node_id: p.hint for p in found}
+    assert hints["u0"] == hints["u200"] == "did you mean 'Value'?"  # the same class once more
+    assert hints["u399"] == "`latentgraph nodes` lists all classes"
+    assert sorted({*hints} & {*links}) == sorted(links)
+
+
+def test_a_missing_link_names_the_first_node_that_would_do(world: World) -> None:
+    graph = {"t": n("Range"), "b": n("Value"), "s": n("Save")}
+    assert the_one(world, graph).hint == "link an output of this type, e.g. of node t"
+    assert the_one(world, {"s": n("Save")}).hint == "link an output of this type"

@@ -11,8 +11,13 @@ import PIL.Image
 import pytest
 import torch
 
+from engine.check import check
 from engine.files import Files
+from engine.graph import bind
+from engine.ports import Env
 from engine.problems import NodeFailure, Wrong
+from engine.registry import installed
+from engine.workflow import from_json
 from nodes import image_files
 from nodes.image_files import load_image, load_image_mask, preview_image, save_image
 
@@ -167,8 +172,10 @@ def test_a_missing_file_is_found_before_anything_runs(files: Files) -> None:
     assert (wrong.port, wrong.code, wrong.hint) == (
         "image",
         "value_not_in_list",
-        "did you mean 'portrait.png'?",
+        "put it in the input folder",
     )
+    assert wrong.look
+    assert wrong.look() == "did you mean 'portrait.png'?"
     assert list(check(image="portrait.png", files=files)) == []
     assert len(list(check(image="../x.png", files=files))) == 1
 
@@ -187,3 +194,28 @@ def test_pictures_for_the_socket_are_shown_in_turn_and_not_written() -> None:
     shown = list(steps)
     assert [(p.step, p.total) for p in shown] == [(1, 2), (2, 2)]
     assert [(p.preview[0], p.preview[1].size, p.preview[2]) for p in shown] == [("PNG", (6, 4), None)] * 2
+
+
+def test_a_picture_that_is_there_is_found_without_listing_the_folder(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(files, PIL.Image.new("RGB", (4, 4)))
+
+    def found(name: str) -> list[str]:
+        saved = {"1": ("LoadImage", {"image": name}), "2": ("PreviewImage", {"images": ["1", 0]})}
+        form = {id: {"class_type": c, "inputs": i} for id, (c, i) in saved.items()}
+        graph = bind(from_json(form), installed())
+        return [problem.hint for problem in check(graph, Env(files)).problems]
+
+    listed: list[Any] = []
+    names = Files.names
+
+    def counted(self: Files, *how: Any) -> list[str]:
+        listed.append(how)
+        return names(self, *how)
+
+    monkeypatch.setattr(Files, "names", counted)
+    assert (found("a.png"), listed) == ([], [])
+    assert found("A.PNG") == []
+    assert found("b.png") == ["did you mean 'a.png'?"]
+    assert listed
