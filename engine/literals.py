@@ -10,6 +10,12 @@ from engine.node import Value
 from engine.ports import Env, Loose, OneOf, Range
 from engine.problems import Near, NodeFailure, Wrong
 
+_SPELLINGS: tuple[Callable[[str], str], ...] = (
+    str.casefold,
+    lambda file: file.rpartition("/")[2].casefold(),
+    lambda file: file.casefold().rpartition(".")[0],
+)
+
 
 class Choices:
     """The choices of run-time combos, each listed once however many nodes ask.
@@ -21,12 +27,20 @@ class Choices:
     def __init__(self, env: Env) -> None:
         self._env, self.near = env, Near()
         self._known: dict[Callable[[Env], Any], tuple[str, ...]] = {}
+        self._by_name: dict[Callable[[Env], Any], list[dict[str, str | None]]] = {}
 
     def of(self, one_of: OneOf) -> tuple[str, ...]:
         """What may be chosen now."""
         if one_of.options not in self._known:
             self._known[one_of.options] = tuple(one_of.options(self._env))
         return self._known[one_of.options]
+
+    def meant(self, one_of: OneOf, name: str) -> str | None:
+        """The one file that a name means but for its case, its folder or its ending."""
+        if one_of.options not in self._by_name:
+            self._by_name[one_of.options] = [_only(key, self.of(one_of)) for key in _SPELLINGS]
+        wanted = name.replace("\\", "/").casefold()
+        return next((found for names in self._by_name[one_of.options] if (found := names.get(wanted))), None)
 
     def has_file(self, role: str, name: str) -> bool:
         """Whether a file of this name is there; listing thousands takes a tenth of a second."""
@@ -94,21 +108,21 @@ def _coerced(kind: str, literal: Any) -> Any:
     return number if isinstance(number, int) or math.isfinite(number) else None
 
 
+def _only(key: Callable[[str], str], choices: tuple[str, ...]) -> dict[str, str | None]:
+    """The choices by some spelling of them, None where several have it."""
+    found: dict[str, str | None] = {}
+    for choice in choices:
+        found[key(choice)] = None if key(choice) in found else choice
+    return found
+
+
 def _chosen(value: Value, literal: Any, known: Choices, one_of: OneOf) -> Any | Wrong:
     choices, role = known.of(one_of), one_of.role
     if literal in choices:
         return literal
     text = str(literal)
-    if role:
-        wanted = text.replace("\\", "/").casefold()
-        for key in (
-            str.casefold,
-            lambda c: c.rpartition("/")[2].casefold(),
-            lambda c: c.casefold().rpartition(".")[0],
-        ):
-            same = [c for c in choices if key(c) == wanted]
-            if len(same) == 1:
-                return same[0]
+    if role and (meant := known.meant(one_of, text)):
+        return meant
     where = f" in the {role} folder" if role else ""
     if not choices:
         return Wrong(

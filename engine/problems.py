@@ -1,9 +1,14 @@
 """What can be wrong with a workflow, as values; and the error that says which node failed."""
 
 import difflib
+import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import takewhile
 
+MANY = 2_000
+"""Names beyond which only those are compared whole that begin and end most like the wrong one."""
 MOST_LOOKED_FOR = 50
 """Wrong names of one check for which a near one is looked for, in a millisecond to half a second each."""
 
@@ -96,6 +101,15 @@ class Near:
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> str:
     """A hint naming the known names most like `name`, or "" when none is near."""
     names = list(known)
+    if len(names) > MANY:
+        names = heapq.nlargest(MANY // 10, names, key=partial(_shared, name))
     by_fold = {n.casefold(): n for n in names}
     found = difflib.get_close_matches(name.casefold(), by_fold, n=limit, cutoff=0.55)
     return "did you mean " + " or ".join(repr(by_fold[f]) for f in found) + "?" if found else ""
+
+
+def _shared(name: str, other: str) -> int:
+    """How many letters two names begin and end with alike."""
+    name, other = name.casefold(), other.casefold()
+    ends = zip(name, other, strict=False), zip(reversed(name), reversed(other), strict=False)
+    return sum(1 for letters in ends for _ in takewhile(lambda pair: pair[0] == pair[1], letters))

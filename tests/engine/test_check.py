@@ -13,7 +13,7 @@ from toys import REGISTRY, TOYS, World, n
 import engine.problems
 from engine.check import check
 from engine.graph import bind
-from engine.problems import MOST_LOOKED_FOR, Problem, WorkflowError
+from engine.problems import MOST_LOOKED_FOR, Problem, WorkflowError, nearest
 from engine.workflow import Workflow, WorkflowNode, from_json
 
 
@@ -273,3 +273,11 @@ def test_a_missing_link_names_the_first_node_that_would_do(world: World) -> None
     graph = {"t": n("Range"), "b": n("Value"), "s": n("Save")}
     assert the_one(world, graph).hint == "link an output of this type, e.g. of node t"
     assert the_one(world, {"s": n("Save")}).hint == "link an output of this type"
+
+
+def test_among_thousands_of_names_a_near_one_is_found() -> None:
+    names = [f"pic_{i:05}_.png" for i in range(5_000)] + ["portrait.png", "Sunset Beach.jpg"]
+    for wrong, meant in {"portrat.png": "portrait.png", "sunsetbeach.jpg": "Sunset Beach.jpg"}.items():
+        assert nearest(wrong, names) == f"did you mean {meant!r}?"
+    assert nearest("pic_00001.png", names).startswith("did you mean 'pic_00001_.png'")
+    assert nearest("zzz", names) == ""
