@@ -152,6 +152,8 @@ class Hid:
     def get(self, p, e, u, d, t, k, more=None):
         assert d.get_original_prompt() == p
         assert d.get_node(u)["class_type"] == "Hid"
+        assert type(p) is dict  # as packs may change it
+        assert {type(v) for v in e.values()} <= {dict}
         return (repr((sorted(p), sorted(e), u, sorted(d.all_node_ids()), d.has_node("77"), t, k, more)),)
 
 
