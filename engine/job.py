@@ -1,10 +1,6 @@
 """One run of a plan: demand, dispatch, what to do when a node ends; no recursion, O(nodes + links)."""
 
 import asyncio
-import contextlib
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,11 +19,10 @@ from engine.problems import NodeFailure
 from engine.running import given_to
 from engine.services import Services
 from engine.steps import Need, NeedAll, Subgraph
+from engine.todo import Todo
 
 AT_ONCE = 32
 """Nodes of one run that may be under way together; more would only hold memory."""
-BREATH_S = 0.005
-"""Seconds after which a run of quick nodes lets others have the loop."""
 
 
 class Job:
@@ -58,11 +53,8 @@ class Job:
         self._leaders = {plan.keys[id]: id for id in plan.runs}
         self._attempts: dict[Attempt, None] = {}
         self._asks = Asks(self.frontier, self.cast, services.lane, self._demand)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._todo: deque[Callable[[], None]] = deque()
-        self._woken: asyncio.Future[None] | None = None
-        """What `run` waits for while there is nothing to do."""
-        self._breathed = time.monotonic()
+        self._todo = Todo()
+        self._later = self._todo.later
         self._told = Told(self._complete, self._attempt_failed, self._progressed, self._asked, self._blocked)
         found = Found(
             self._share, self._missed, self._again, self.frontier.ready.append, self._later, self._is_still
@@ -73,7 +65,7 @@ class Job:
 
     async def run(self) -> None:
         """Run until every target has ended or the job is cancelled."""
-        self._thread, self._loop = threading.get_ident(), asyncio.get_running_loop()
+        self._todo.begin()
         try:
             for target in reversed(self.plan.targets):
                 self.frontier.keep(target)
@@ -90,25 +82,12 @@ class Job:
                         if not self._elsewhere.insist():
                             self._report_knot()
                         continue
-                (await self._next())()
+                (await self._todo.next())()
             if self._elsewhere.background:
                 await asyncio.wait(self._elsewhere.background)
         finally:
             self.ended = True
             self._stop_attempts()
-
-    async def _next(self) -> Callable[[], None]:
-        """What is to be done next, once there is anything."""
-        assert self._loop
-        if not self._todo:
-            self._woken = self._loop.create_future()
-            await self._woken
-        elif time.monotonic() - self._breathed > BREATH_S:  # others share the loop
-            await asyncio.sleep(0)
-        else:
-            return self._todo.popleft()
-        self._breathed = time.monotonic()
-        return self._todo.popleft()
 
     def cancel(self) -> None:
         """Stop at the next step of every node; may be called from any thread, more than once."""
@@ -139,20 +118,6 @@ class Job:
         for attempt in self._attempts:
             attempt.stop()
         self._elsewhere.leave()
-
-    def _later(self, thunk: Callable[[], None]) -> None:
-        """Do something on the loop's thread, from any thread; nothing once the loop is closed."""
-        if self._loop is None:
-            return
-        if threading.get_ident() == self._thread:  # waking it would take a system call
-            return self._do(thunk)
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._do, thunk)
-
-    def _do(self, thunk: Callable[[], None]) -> None:
-        self._todo.append(thunk)
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_result(None)
 
     def _report_knot(self) -> None:
         """Nodes that were added while running depend on themselves."""
@@ -217,7 +182,6 @@ class Job:
     def _dispatch(self, id: str) -> None:
         if id not in self.frontier.pending or not self._elsewhere.may_run(id):
             return
-        assert self._loop
         node = self.cast.nodes[id]
         self.listen(events.NodeStarted(id, self.cast.display(id), node.node.name, node.title))
         try:
@@ -227,7 +191,7 @@ class Job:
             return self._fail(node, failure, {})
         attempt = Attempt(node, arguments, self, self._told, self._later, self.cast.pinned, self.priority)
         self._attempts[attempt] = None
-        attempt.start(self.services.lane, self.services.pool, self._loop, self.services.pace)
+        attempt.start(self.services.lane, self.services.pool, asyncio.get_running_loop(), self.services.pace)
         self._walks += attempt.walks
 
     def _asked(self, attempt: Attempt, index: int, walk: Walk, ask: Need | NeedAll | Subgraph) -> None:
