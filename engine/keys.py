@@ -114,8 +114,6 @@ def _canonical(literal: Any) -> str:
         return repr(literal)
     if isinstance(literal, str):
         return encode_basestring_ascii(literal)
-    if isinstance(literal, int):
-        return json.dumps(literal)
     if isinstance(literal, float) and math.isnan(literal):
         return _never()
     try:
